@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Time-outs that outlast interruptions: a span of time as programs give it becomes a point in time. */
+#ifndef IOU_LIB_DEADLINE_H
+#define IOU_LIB_DEADLINE_H
+
+#include <stdbool.h>
+#include <time.h>
+
+struct deadline {
+	bool is_none;
+	struct timespec at; /* CLOCK_MONOTONIC */
+};
+
+/* From now on; NULL: none. 0 or -EINVAL: not a time. */
+int iou__deadline_in(const struct timespec *timeout, struct deadline *deadline);
+
+/* What is left, at least 0, in left; NULL: there is no deadline. */
+const struct timespec *iou__deadline_left(const struct deadline *deadline, struct timespec *left);
+
+static inline bool iou__time_is_zero(const struct timespec *time)
+{
+	return time && !time->tv_sec && !time->tv_nsec;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of everything that is in flight. One round of cancellation is not enough: a cancelled head of a hard-linked
+ * chain starts the next, and a request on its way between two states is missed. So it is cancel, deliver, and again.
+ */
+#include <errno.h>
+#include <poll.h>
+
+#include "internal.h"
+
+#define FIRST_PAUSE_NS 1000000L
+#define LONGEST_PAUSE_NS 100000000L
+#define LET_GO_NS 100000000L
+
+/* Posts do not count: who posts in a drain may do so for ever. */
+static bool has_work(iou_t *iou)
+{
+	return iou__n_ops_pending(iou) || !iou__queue_is_empty(&iou->inbox) || iou__cq_ready(&iou->cq);
+}
+
+/*
+ * The engine cannot be asked to cancel: it has failed, or its owner is gone. So let go of it, whereupon the kernel
+ * cancels by itself. Nothing tells when it has done so (a ring that is mapped is not closed, and one that is closed
+ * is silent), so it is given the time that it can be expected to need.
+ */
+static void end_submitted(iou_t *iou)
+{
+	const struct timespec a_while = { .tv_nsec = LET_GO_NS };
+
+	if (iou__ops_n(&iou->ops, OP_SUBMITTED)) {
+		iou->engine->verbs->let_go(iou->engine, iou__may_own(iou));
+		nanosleep(&a_while, NULL);
+	}
+	while (iou__cq_ready(&iou->cq) && iou__check(iou) == 0)
+		iou__deliver(iou);
+	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
+		struct op *op = iou__ops_at(&iou->ops, i);
+
+		if (iou__op_is(op, 1U << OP_SUBMITTED))
+			iou__complete(iou, op, -ECANCELED);
+	}
+}
+
+/* Jobs can be waited for without the engine. */
+static void wait_for_mail(iou_t *iou, const struct timespec *timeout)
+{
+	struct pollfd fd = { .fd = iou->mailbox.fd, .events = POLLIN };
+
+	if (iou__has_deliverable(iou) || !iou__mailbox_doze(&iou->mailbox))
+		return;
+	ppoll(&fd, 1, timeout, NULL);
+	iou__mailbox_rouse(&iou->mailbox);
+	iou__mailbox_lower(&iou->mailbox);
+}
+
+/* As long as requests are in flight cancel them from time to time; jobs cannot be hurried. */
+static const struct timespec *shorter(const iou_t *iou, const struct timespec *left, const struct timespec *pause)
+{
+	if (!iou__ops_n(&iou->ops, OP_SUBMITTED))
+		return left;
+	if (!left || left->tv_sec || left->tv_nsec > pause->tv_nsec)
+		return pause;
+	return left;
+}
+
+/* One round. What callbacks return is of no interest here. */
+static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
+{
+	int r = 0;
+
+	if (can_enter)
+		r = iou__submit_and_wait(iou, timeout);
+	else
+		wait_for_mail(iou, timeout);
+	iou__deliver(iou);
+	return r < 0 ? r : iou__check(iou); /* in the child of a callback that forked this is where it ends */
+}
+
+int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
+{
+	struct timespec pause = { .tv_nsec = FIRST_PAUSE_NS }, time_left;
+	int r = 0;
+
+	iou->is_ending = true;
+	if (!can_enter)
+		end_submitted(iou);
+	while (r == 0 && has_work(iou) && !iou->has_to_free) {
+		uint64_t n_before = iou__n_ops_pending(iou);
+		const struct timespec *left = iou__deadline_left(deadline, &time_left);
+
+		iou_cancel_all(iou);
+		r = end_some(iou, shorter(iou, left, &pause), can_enter);
+		if (r < 0 || iou__n_ops_pending(iou) < n_before)
+			pause.tv_nsec = FIRST_PAUSE_NS;
+		else if (iou__time_is_zero(left))
+			r = -ETIME;
+		else if (pause.tv_nsec < LONGEST_PAUSE_NS)
+			pause.tv_nsec *= 2;
+	}
+	iou->is_ending = false;
+	return r;
+}
+
+int iou_drain(iou_t *iou, const struct timespec *timeout)
+{
+	struct deadline deadline;
+	int r = iou__deadline_in(timeout, &deadline);
+
+	if (r == 0)
+		r = iou__begin(iou);
+	if (r < 0)
+		return r;
+	return iou__end(iou, iou__end_all(iou, &deadline, true));
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The seam between the loop and what carries out SQEs. An engine takes ops from the stage and hands completions back
+ * through the cq; the loop makes one call through this table per turn. Belongs to the loop thread.
+ */
+#ifndef IOU_LIB_ENGINE_H
+#define IOU_LIB_ENGINE_H
+
+#include <time.h>
+
+#include "cq.h"
+#include "stage.h"
+
+struct engine {
+	const struct engine_verbs *verbs;
+	/* The instance's; the engine moves ops from queued to submitted. */
+	struct ops *ops;
+	struct stage *stage;
+	struct cq *cq;
+	/* For iou_info() and iou_stats(). */
+	uint32_t setup_flags;
+	uint32_t features;
+	uint32_t sq_entries;
+	uint32_t cq_entries;
+	uint64_t n_submitted;
+	uint64_t n_enters;
+	bool can_cancel_any; /* understands IORING_ASYNC_CANCEL_ANY */
+};
+
+/* What enter() left staged. */
+enum left {
+	LEFT_NOTHING, /* or just what must wait for completions */
+	LEFT_MORE,    /* the engine's queue was full */
+	LEFT_TOO_LONG /* a chain that is longer than the engine's queue is first now */
+};
+
+struct engine_verbs {
+	/* The calling thread is the owner from now on. 0 or -errno. */
+	int (*bind)(struct engine *engine);
+
+	/*
+	 * Submit a queue's worth of what is staged. If that was all of it, and it is wanted, wait until there is a
+	 * completion, at most for the timeout (NULL: without a bound). An enum left, or -errno: EINTR and ETIME;
+	 * EAGAIN and EBUSY, where the same call is to be made again when completions have been taken; all others are
+	 * for good.
+	 */
+	int (*enter)(struct engine *engine, bool wait, const struct timespec *timeout);
+
+	/*
+	 * Another size. With ops in flight only where the engine can keep them, else -EBUSY. 0; or 1: the engine has
+	 * started afresh, so that the library's own requests are gone; or -errno with everything as it was, but for
+	 * -ENOTRECOVERABLE.
+	 */
+	int (*resize)(struct engine *engine, unsigned entries, bool is_idle);
+
+	/* A descriptor that becomes readable as completions come, for the life of the engine. It, or -errno. */
+	int (*watch)(struct engine *engine);
+
+	/* Make that one not readable, and then say whether there are completions. */
+	bool (*look)(struct engine *engine);
+
+	/* For liburing's registrations. */
+	struct io_uring *(*uring)(struct engine *engine);
+
+	/*
+	 * Give up what is in flight: nothing can be submitted any more, the engine ends its requests, and nothing
+	 * will be heard of them. Whether the owner calls decides what may be unregistered.
+	 */
+	void (*let_go)(struct engine *engine, bool is_owner);
+
+	/* What is in flight is not waited for; is_owner as above. */
+	void (*free)(struct engine *engine, bool is_owner);
+};
+
+#endif

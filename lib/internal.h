@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * struct iou_t, and what the files that act on a whole instance offer each other. They are, from the bottom up:
+ *
+ *	own.c      the library's own requests: the wake-up, cancellations
+ *	deliver.c  runs callbacks
+ *	loop.c     a turn: submit, wait, deliver; flush and the runs
+ *	op.c       the program's side of an op and of a job
+ *	cancel.c   cancellation
+ *	post.c     what other threads may call
+ *	drain.c    the end of everything that is in flight
+ *	iou.c      life cycle and description
+ */
+#ifndef IOU_LIB_INTERNAL_H
+#define IOU_LIB_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "async.h"
+#include "cq.h"
+#include "deadline.h"
+#include "engine.h"
+#include "iou.h"
+#include "mailbox.h"
+#include "ops.h"
+#include "stage.h"
+
+struct iou_t {
+	/* A page of its own that a forked child sees zeroed (MADV_WIPEONFORK). */
+	const unsigned char *is_alive;
+
+	/*
+	 * The loop thread's kernel id; 0 while nobody has flushed or run, and always with IOU_ANY_THREAD. Atomic,
+	 * like is_running, because other threads may ask whether they may flush, run or free.
+	 */
+	_Atomic pid_t owner;
+	bool is_any_thread;
+	bool is_bound;
+
+	/* On the way from the program to the engine, and back. */
+	struct ops ops;
+	struct stage stage;
+	struct engine *engine;
+	struct cq cq;
+	struct queue inbox; /* what else is due, in order: jobs, posts, ops that never reached the engine */
+
+	/* Other threads. */
+	struct mailbox mailbox;
+	struct async async;
+
+	/* The library's own requests, see own.c. */
+	struct op *wake;
+	struct op *reaper;
+	bool is_wake_armed;
+	bool has_no_multishot_poll;
+
+	/* Where the loop is. */
+	struct op *current;      /* the op whose final callback is running, until it is queued again */
+	_Atomic bool is_running; /* a run, a drain, or the delivery of iou_free() is under way */
+	pthread_t runner;        /* who does that; kept over fork, unlike the kernel's id */
+	bool is_ending;          /* of these, one of the latter two: nothing new starts */
+	bool has_to_free;        /* iou_free() was called from a callback */
+	bool has_misuse;         /* a call without a result was in error; the next flush or run says so */
+	bool has_unsent;         /* the last flush could not submit all that may go */
+	int error;               /* why the engine can no longer be used, -errno */
+	int epoll_fd;            /* iou_fd(), or -1 */
+
+	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
+	void *foreign_cqe_data;
+	const char *reason; /* why this engine, in words */
+	uint64_t n_foreign;
+	uint64_t n_callbacks;
+	uint64_t n_wakeups;
+};
+
+/* What each public function asks first: -EINVAL for NULL, -EOWNERDEAD in a forked child, or 0. */
+static inline int iou__check(const iou_t *iou)
+{
+	if (!iou)
+		return -EINVAL;
+	return *iou->is_alive ? 0 : -EOWNERDEAD;
+}
+
+/* own.c */
+
+/* The two ops that the library keeps for its requests. 0 or -ENOMEM. */
+int iou__own_init(iou_t *iou);
+
+/* See to it that the ring watches the mailbox's eventfd from the next submission on. */
+void iou__own_arm_wake(iou_t *iou);
+
+/* The ring is another one. */
+void iou__own_forget_wake(iou_t *iou);
+
+/* Have one request cancelled. 0 or -ENOMEM. */
+int iou__own_cancel(iou_t *iou, __u64 identity);
+
+/* Have all requests cancelled that are submitted before. Needs an engine that can_cancel_any. */
+void iou__own_cancel_any(iou_t *iou);
+
+/* A completion of the library's own. */
+void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe);
+
+/* deliver.c */
+
+/* The op ends here: queue its final callback. */
+void iou__complete(iou_t *iou, struct op *op, int result);
+
+/* Whether there is anything to deliver without entering the kernel. */
+bool iou__has_deliverable(iou_t *iou);
+
+/* Deliver what is there now. 0, or the negative result that stopped it; the rest is still there. */
+int iou__deliver(iou_t *iou);
+
+/* Whether delivery has to stop after the callback that is running. */
+bool iou__has_to_stop(iou_t *iou);
+
+/* loop.c */
+
+/* The calling thread may flush and run, and is the loop thread from now on. 0 or -errno. */
+int iou__take_ownership(iou_t *iou);
+
+/* Whether it is the one already, or there is none yet. */
+bool iou__may_own(const iou_t *iou);
+
+/* How many ops are on their way to their final callback, and whether anything keeps a run going. */
+uint64_t iou__n_ops_pending(const iou_t *iou);
+bool iou__is_pending(iou_t *iou);
+
+/* Submit and wait, at most for the timeout, if there is nothing to deliver. 0 or the -errno that ended the engine. */
+int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout);
+
+/* All that may go, now. 0 or the -errno that ended the engine. */
+int iou__submit_all(iou_t *iou);
+
+/* Give the engine's queue another size. 0 or -errno. */
+int iou__resize_engine(iou_t *iou, unsigned entries);
+
+/* Around everything that runs callbacks. end() returns what the run is to return. */
+int iou__begin(iou_t *iou);
+int iou__end(iou_t *iou, int result);
+
+/* Leave iou_fd() readable if there is something to deliver, and have other threads make it so. */
+void iou__expose(iou_t *iou);
+
+/* drain.c */
+
+/*
+ * Cancel and deliver until nothing is in flight. can_enter: this thread may use the engine; if it may not, or the
+ * engine has failed, the engine is let go of. 0, -ETIME, or the -errno that ended the engine.
+ */
+int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter);
+
+/* config.c */
+
+/* Check a program's configuration and fill in the defaults. 0 or -errno. */
+int iou__config_read(const iou_config_t *config, iou_config_t *checked);
+
+/* The entries of a ring are in range. */
+bool iou__config_entries_are_valid(unsigned entries);
+
+/* Copy out a struct that begins with a size which the caller has set. 0 or -EINVAL: it is shorter than size_1_0. */
+int iou__config_write(void *to, const void *from, size_t size, size_t size_1_0);
+
+#endif

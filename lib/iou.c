@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Life cycle: create in order, destroy in reverse; resize; and what an instance tells of itself. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "ring.h"
+
+#define STRING(x) #x
+#define VERSION(major, minor, micro) STRING(major) "." STRING(minor) "." STRING(micro)
+
+#define PF_EXITING 0x4 /* include/linux/sched.h */
+
+/* The kernel needs whole pages; one byte of it is used. */
+#define CANARY_SIZE 4096
+
+const char *iou_version(void)
+{
+	return VERSION(IOU_VERSION_MAJOR, IOU_VERSION_MINOR, IOU_VERSION_MICRO);
+}
+
+/* Creation. */
+
+static int set_canary(iou_t *iou)
+{
+	unsigned char *page = mmap(NULL, CANARY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	if (madvise(page, CANARY_SIZE, MADV_WIPEONFORK) < 0) {
+		int r = -errno;
+
+		munmap(page, CANARY_SIZE);
+		return r;
+	}
+	*page = 1;
+	iou->is_alive = page;
+	return 0;
+}
+
+/* LIBIOU_ENGINE overrides AUTO alone; a name that is unknown is as if it were not set. */
+static uint32_t choose_engine(uint32_t engine, const char **reason)
+{
+	const char *name = engine == IOU_ENGINE_AUTO ? secure_getenv("LIBIOU_ENGINE") : NULL;
+
+	*reason = engine == IOU_ENGINE_AUTO ? "io_uring is available" : "asked for by the configuration";
+	if (name && strcmp(name, "uring") == 0) {
+		*reason = "asked for by LIBIOU_ENGINE";
+		return IOU_ENGINE_URING;
+	}
+	return name && strcmp(name, "threads") == 0 ? IOU_ENGINE_THREADS : engine;
+}
+
+static int make_engine(iou_t *iou, const iou_config_t *config)
+{
+	struct uring_config uring = {
+		.entries = config->entries,
+		.cq_entries = config->cq_entries,
+		.is_any_thread = config->flags & IOU_ANY_THREAD,
+		.is_sqpoll = config->flags & IOU_SQPOLL,
+		.iowq_max = { config->iowq_bounded, config->iowq_unbounded },
+	};
+
+	if (choose_engine(config->engine, &iou->reason) == IOU_ENGINE_THREADS)
+		return -ENOTSUP;
+	return iou__ring_new(&uring, &iou->ops, &iou->stage, &iou->cq, &iou->engine);
+}
+
+static void init(iou_t *iou, const iou_config_t *config)
+{
+	iou->is_any_thread = config->flags & IOU_ANY_THREAD;
+	iou->foreign_cqe = config->foreign_cqe;
+	iou->foreign_cqe_data = config->foreign_cqe_data;
+	iou->epoll_fd = -1;
+	iou->mailbox.fd = -1;
+	iou__ops_init(&iou->ops);
+	iou__stage_init(&iou->stage);
+	iou__queue_init(&iou->inbox);
+	iou__async_init(&iou->async, &iou->ops, &iou->mailbox, config->workers, config->stack_size);
+}
+
+static int create(iou_t *iou, const iou_config_t *config)
+{
+	int r = set_canary(iou);
+
+	if (r == 0)
+		r = iou__mailbox_init(&iou->mailbox);
+	if (r == 0)
+		r = iou__own_init(iou);
+	if (r == 0)
+		r = make_engine(iou, config);
+	return r;
+}
+
+/* Takes half-built instances. Threads are gone and nothing is in flight. */
+static void destroy(iou_t *iou, bool is_owner)
+{
+	if (iou->epoll_fd >= 0)
+		close(iou->epoll_fd);
+	if (iou->engine)
+		iou->engine->verbs->free(iou->engine, is_owner);
+	iou__cq_destroy(&iou->cq);
+	iou__mailbox_destroy(&iou->mailbox);
+	iou__ops_destroy(&iou->ops);
+	if (iou->is_alive)
+		munmap((void *)(uintptr_t)iou->is_alive, CANARY_SIZE);
+	free(iou);
+}
+
+static iou_t *fail(int r)
+{
+	errno = -r;
+	return NULL;
+}
+
+iou_t *iou_new_with(const iou_config_t *config)
+{
+	iou_config_t checked;
+	int r = iou__config_read(config, &checked);
+	iou_t *iou;
+
+	if (r < 0)
+		return fail(r);
+	iou = calloc(1, sizeof(*iou));
+	if (!iou)
+		return fail(-ENOMEM);
+	init(iou, &checked);
+	r = create(iou, &checked);
+	if (r < 0) {
+		iou__async_stop(&iou->async);
+		destroy(iou, false);
+		return fail(r);
+	}
+	return iou;
+}
+
+iou_t *iou_new(unsigned entries)
+{
+	iou_config_t config = { .size = sizeof(config), .entries = entries };
+
+	return entries ? iou_new_with(&config) : fail(-EINVAL);
+}
+
+/* Destruction. */
+
+static void free_posts(iou_t *iou)
+{
+	struct node *node;
+
+	iou__mailbox_take(&iou->mailbox, &iou->inbox);
+	while ((node = iou__queue_pop(&iou->inbox))) {
+		struct task *task = container_of(node, struct task, node);
+
+		if (task->kind == TASK_POST)
+			free(task);
+	}
+}
+
+/* In a forked child there are no threads to join, and nothing of the parent's to end. */
+static void abandon(iou_t *iou)
+{
+	free_posts(iou);
+	iou__async_abandon(&iou->async);
+	destroy(iou, false);
+}
+
+/*
+ * A thread that has been joined can be seen a little longer: what counts is the kernel's PF_EXITING, in field 9 of
+ * its stat, see proc_pid_stat(5). Where /proc cannot be read it is alive as long as it can be seen.
+ */
+static bool is_exiting(pid_t thread)
+{
+	char path[64], stat[512] = "";
+	unsigned flags = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+
+	const char *after_name = fgets(stat, sizeof(stat), file) ? strrchr(stat, ')') : NULL;
+	int n = after_name ? sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) : 0;
+
+	fclose(file);
+	return n == 1 && (flags & PF_EXITING);
+}
+
+/* Who else may come here, and when, is written at iou_free(). */
+static bool is_owner_alive(const iou_t *iou)
+{
+	pid_t owner = iou->owner;
+
+	return owner && (tgkill(getpid(), owner, 0) == 0 || errno != ESRCH) && !is_exiting(owner);
+}
+
+/* What others still hand over while they leave. */
+static void deliver_the_last(iou_t *iou)
+{
+	iou->is_ending = true;
+	iou__mailbox_wait_until_left(&iou->mailbox);
+	while (iou__has_deliverable(iou) && iou__check(iou) == 0)
+		iou__deliver(iou);
+}
+
+static void end(iou_t *iou, bool can_enter)
+{
+	const struct deadline none = { .is_none = true };
+
+	atomic_store(&iou->mailbox.is_closed, true);
+	iou->is_running = true;
+	iou->runner = pthread_self();
+	/* The second time without an engine, should it fail on the way. */
+	if (iou__end_all(iou, &none, can_enter && !iou->error) < 0)
+		iou__end_all(iou, &none, false);
+	deliver_the_last(iou);
+	/* One of the callbacks has forked, and this is the child. */
+	if (iou__check(iou) < 0) {
+		abandon(iou);
+		return;
+	}
+	iou__async_stop(&iou->async);
+	assert(iou__ops_add_up(&iou->ops));
+	destroy(iou, can_enter);
+}
+
+iou_t *iou_free(iou_t *iou)
+{
+	if (!iou)
+		return NULL;
+
+	bool is_child = iou__check(iou) < 0;
+	bool is_mine = is_child || iou__may_own(iou);
+
+	if (!is_mine && is_owner_alive(iou) && (iou->is_running || iou__ops_n(&iou->ops, OP_SUBMITTED))) {
+		errno = EBUSY;
+		return iou;
+	}
+	/* In a child whose only thread is not the one that runs, no run will ever return. */
+	if (is_mine && iou->is_running && pthread_equal(iou->runner, pthread_self()))
+		iou->has_to_free = !atomic_load(&iou->mailbox.is_closed);
+	else if (is_child)
+		abandon(iou);
+	else
+		end(iou, is_mine && iou->is_bound);
+	return NULL;
+}
+
+/* Change. */
+
+int iou_resize(iou_t *iou, unsigned entries)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	if (!iou__config_entries_are_valid(entries))
+		return -EINVAL;
+	if (!iou__may_own(iou))
+		return -EPERM;
+	if (iou->is_ending)
+		return -EBUSY;
+	if (iou->error)
+		return iou->error;
+	r = iou__resize_engine(iou, entries);
+	iou__expose(iou);
+	return r;
+}
+
+struct io_uring *iou_ring(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r < 0) {
+		errno = -r;
+		return NULL;
+	}
+	return iou->engine->verbs->uring(iou->engine);
+}
+
+static int add_to(int epoll_fd, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+/* The two that a foreign loop waits for: completions, and word from other threads or from ourselves. */
+static int make_epoll(iou_t *iou)
+{
+	int completions = iou->engine->verbs->watch(iou->engine);
+
+	if (completions < 0)
+		return completions;
+
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+	int r = fd < 0 ? -errno : add_to(fd, iou->mailbox.fd);
+
+	if (r == 0)
+		r = add_to(fd, completions);
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
+int iou_fd(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	if (iou->epoll_fd >= 0)
+		return iou->epoll_fd;
+	r = make_epoll(iou);
+	if (r < 0)
+		return r;
+	iou->epoll_fd = r;
+	iou__expose(iou);
+	return r;
+}
+
+/* Description. */
+
+int iou_info(iou_t *iou, iou_info_t *info)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+
+	const iou_info_t full = {
+		.reason = iou->reason,
+		.engine = IOU_ENGINE_URING,
+		.ring_flags = iou->engine->setup_flags,
+		.ring_features = iou->engine->features,
+		.sq_entries = iou->engine->sq_entries,
+		.cq_entries = iou->engine->cq_entries,
+		.workers = iou__async_max(&iou->async),
+		.workers_started = iou->async.n_workers,
+	};
+
+	return iou__config_write(info, &full, sizeof(full), offsetof(iou_info_t, workers_started) + sizeof(uint32_t));
+}
+
+int iou_stats(iou_t *iou, iou_stats_t *stats)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+
+	const struct ops *ops = &iou->ops;
+	const iou_stats_t full = {
+		.pool_bytes = iou__ops_bytes(ops),
+		.ops_new = iou__ops_n(ops, OP_NEW),
+		.ops_queued = iou__ops_n(ops, OP_QUEUED),
+		.ops_submitted = iou__ops_n(ops, OP_SUBMITTED),
+		.ops_waiting = iou__ops_n(ops, OP_WAITING),
+		.ops_working = iou__ops_n(ops, OP_WORKING),
+		.ops_finished = iou__ops_n(ops, OP_FINISHED),
+		.ops_completed = iou__ops_n(ops, OP_COMPLETED),
+		.n_submitted = iou->engine->n_submitted,
+		.n_enters = iou->engine->n_enters,
+		.n_cqes = iou->cq.n_read,
+		.n_foreign = iou->n_foreign,
+		.n_callbacks = iou->n_callbacks,
+		.n_wakeups = iou->n_wakeups,
+	};
+
+	return iou__config_write(stats, &full, sizeof(full), offsetof(iou_stats_t, n_wakeups) + sizeof(uint64_t));
+}

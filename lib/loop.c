@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The loop. A turn submits what is staged and, if there is nothing to deliver, waits in the same system call; then it
+ * delivers what is there. A run is turns until nothing is left, or something says to stop.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Ownership. */
+
+bool iou__may_own(const iou_t *iou)
+{
+	return !iou->owner || iou->owner == gettid();
+}
+
+int iou__take_ownership(iou_t *iou)
+{
+	int r;
+
+	if (!iou__may_own(iou))
+		return -EPERM;
+	if (iou->is_bound)
+		return 0;
+	r = iou->engine->verbs->bind(iou->engine);
+	if (r < 0)
+		return r;
+	iou->is_bound = true;
+	iou->owner = iou->is_any_thread ? 0 : gettid();
+	return 0;
+}
+
+/* What keeps a run going. */
+
+uint64_t iou__n_ops_pending(const iou_t *iou)
+{
+	uint64_t n = (uint64_t)iou__ops_n(&iou->ops, OP_QUEUED) + iou__ops_n(&iou->ops, OP_SUBMITTED) +
+		     iou__ops_n(&iou->ops, OP_COMPLETED) + iou->ops.n_jobs;
+
+	return iou->current ? n - 1 : n;
+}
+
+bool iou__is_pending(iou_t *iou)
+{
+	return iou__n_ops_pending(iou) || !iou__queue_is_empty(&iou->inbox) || iou__mailbox_has_mail(&iou->mailbox) ||
+	       atomic_load(&iou->mailbox.n_held);
+}
+
+static uint64_t n_posts_in(const struct queue *inbox)
+{
+	uint64_t n = 0;
+
+	for (struct node *node = iou__queue_first(inbox); node; node = iou__queue_after(inbox, node))
+		n += container_of(node, struct task, node)->kind == TASK_POST;
+	return n;
+}
+
+int iou_pending(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	/* Taking the mail in is the only way to count it; nothing is delivered. */
+	iou__mailbox_take(&iou->mailbox, &iou->inbox);
+
+	uint64_t n = iou__n_ops_pending(iou) + n_posts_in(&iou->inbox) + (uint64_t)atomic_load(&iou->mailbox.n_held);
+
+	iou__expose(iou);
+	return n > INT_MAX ? INT_MAX : (int)n;
+}
+
+/* Submission. */
+
+/*
+ * Get ready to wait. From doze() on others wake the loop; what they may have done just before that is no mail (quit,
+ * the last release) is looked at once more afterwards.
+ */
+static bool park(iou_t *iou, const struct timespec *timeout)
+{
+	if (iou__time_is_zero(timeout) || iou__has_deliverable(iou))
+		return false;
+	iou__own_arm_wake(iou);
+	if (!iou__mailbox_doze(&iou->mailbox))
+		return false;
+	if (!iou__has_to_stop(iou) && iou__is_pending(iou))
+		return true;
+	iou__mailbox_rouse(&iou->mailbox);
+	return false;
+}
+
+/* Whether the engine holds nothing of the program's. */
+static bool is_idle(const iou_t *iou)
+{
+	size_t n_ready = iou__cq_ready(&iou->cq);
+	uint32_t n_over = 0;
+
+	for (size_t i = 0; i < n_ready; i++) {
+		struct cqe cqe = iou__cq_at(&iou->cq, i);
+
+		n_over +=
+			!(cqe.flags & IORING_CQE_F_MORE) && iou__ops_find(&iou->ops, cqe.user_data, 1U << OP_SUBMITTED);
+	}
+	return n_over == iou__ops_n(&iou->ops, OP_SUBMITTED);
+}
+
+int iou__resize_engine(iou_t *iou, unsigned entries)
+{
+	int r = iou->engine->verbs->resize(iou->engine, entries, is_idle(iou));
+
+	if (r == -ENOTRECOVERABLE)
+		iou->error = r;
+	if (r > 0)
+		iou__own_forget_wake(iou);
+	return r < 0 ? r : 0;
+}
+
+/* A chain longer than the engine's queue: it gets another queue, or the chain ends here. */
+static void make_room_for_chain(iou_t *iou)
+{
+	if (iou__resize_engine(iou, iou__stage_first_chain(&iou->stage).n) < 0)
+		iou__stage_fail_chain(&iou->stage, &iou->ops, -E2BIG, &iou->inbox);
+}
+
+/* The kernel wants completions taken, or has no memory. If there are none to take, only time can help. */
+static void wait_for_kernel(iou_t *iou)
+{
+	const struct timespec a_moment = { .tv_nsec = 1000000 };
+
+	if (!iou__cq_ready(&iou->cq))
+		nanosleep(&a_moment, NULL);
+}
+
+/* One call of the engine. Returns an enum left, or the -errno that ended the engine. */
+static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
+{
+	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait, timeout);
+
+	switch (left) {
+	case LEFT_TOO_LONG:
+		make_room_for_chain(iou);
+		return LEFT_MORE;
+	case -EINTR:
+	case -ETIME:
+		return LEFT_NOTHING;
+	case -EAGAIN:
+	case -EBUSY:
+		wait_for_kernel(iou);
+		return LEFT_MORE;
+	}
+	if (left < 0)
+		iou->error = left;
+	return left;
+}
+
+int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout)
+{
+	bool wait = park(iou, timeout);
+	int left = enter(iou, wait, timeout);
+
+	if (wait)
+		iou__mailbox_rouse(&iou->mailbox);
+	return left < 0 ? left : 0;
+}
+
+/* Changes with each request, the library's own among them, that has left the stage. */
+static uint64_t n_gone(const iou_t *iou)
+{
+	return iou->engine->n_submitted - iou__ops_n(&iou->ops, OP_QUEUED);
+}
+
+/*
+ * Completions come while this submits, and callbacks cannot run: they are copied out of the way. A kernel that is
+ * short of memory is given a few tries and then left alone; what it has not taken goes with the next turn.
+ */
+int iou__submit_all(iou_t *iou)
+{
+	int left, n_tries = 10;
+
+	do {
+		uint64_t n_before = n_gone(iou);
+
+		left = enter(iou, false, NULL);
+		if (iou__cq_in_ring(&iou->cq) > iou->engine->cq_entries / 2)
+			iou__cq_empty_ring(&iou->cq);
+		n_tries -= n_gone(iou) == n_before;
+	} while (left == LEFT_MORE && n_tries);
+	iou->has_unsent = left == LEFT_MORE;
+	return left < 0 ? left : 0;
+}
+
+/* The runs. */
+
+/* Not readable, then a look at everything: what comes after the look makes it readable again. */
+void iou__expose(iou_t *iou)
+{
+	if (iou->epoll_fd < 0 || iou->is_running || iou__check(iou) < 0)
+		return;
+	iou__mailbox_lower(&iou->mailbox);
+
+	bool has_completions = iou->engine->verbs->look(iou->engine) || iou->cq.n;
+	bool has_mail = !iou__mailbox_doze(&iou->mailbox) || !iou__queue_is_empty(&iou->inbox);
+
+	if (has_completions || has_mail || iou->has_unsent || iou__has_to_stop(iou))
+		iou__mailbox_raise(&iou->mailbox);
+}
+
+/* What flushing and running ask first. */
+static int may_submit(iou_t *iou)
+{
+	int r = iou__take_ownership(iou);
+
+	if (r < 0)
+		return r;
+	if (iou->error)
+		return iou->error;
+	if (!iou->has_misuse)
+		return 0;
+	iou->has_misuse = false;
+	return -EINVAL;
+}
+
+int iou__begin(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	if (!iou__may_own(iou))
+		return -EPERM;
+	if (iou->is_running)
+		return -EBUSY;
+	r = may_submit(iou);
+	if (r < 0)
+		return r;
+	iou->is_running = true;
+	iou->runner = pthread_self();
+	iou__mailbox_rouse(&iou->mailbox);
+	return 0;
+}
+
+int iou__end(iou_t *iou, int result)
+{
+	iou->is_running = false;
+	if (iou->has_to_free) {
+		iou->has_to_free = false;
+		iou_free(iou);
+		return -ECANCELED;
+	}
+	iou__expose(iou);
+	return result;
+}
+
+static int turn(iou_t *iou, const struct timespec *timeout)
+{
+	int r = iou__submit_and_wait(iou, timeout);
+
+	return r < 0 ? r : iou__deliver(iou);
+}
+
+/* A request to quit is consumed by the run that ends. Foreign loops rely on everything being submitted by then. */
+static int end_run(iou_t *iou, bool is_to_submit, int result)
+{
+	if (iou->has_to_free || iou__check(iou) < 0)
+		return iou__end(iou, result);
+	if (is_to_submit && !iou->error) {
+		int r = iou__submit_all(iou);
+
+		result = result < 0 || r == 0 ? result : r;
+	}
+	if (atomic_load_explicit(&iou->mailbox.has_to_quit, memory_order_relaxed))
+		atomic_store(&iou->mailbox.has_to_quit, false);
+	return iou__end(iou, result);
+}
+
+int iou_flush(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r == 0 && iou->is_ending)
+		return 0; /* nothing new starts */
+	if (r == 0)
+		r = may_submit(iou);
+	if (r < 0)
+		return r;
+	r = iou__submit_all(iou);
+	iou__expose(iou);
+	return r;
+}
+
+int iou_run(iou_t *iou)
+{
+	int r = iou__begin(iou);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && !iou__has_to_stop(iou) && (iou__is_pending(iou) || iou__cq_ready(&iou->cq)))
+		r = turn(iou, NULL);
+	return end_run(iou, iou->epoll_fd >= 0, r);
+}
+
+/* Completions that nobody waits for (ring messages) are taken even if nothing is pending, else iou_fd() stays readable. */
+int iou_run_once(iou_t *iou, const struct timespec *timeout)
+{
+	struct deadline deadline;
+	struct timespec left;
+	int r = iou__deadline_in(timeout, &deadline);
+
+	if (r == 0)
+		r = iou__begin(iou);
+	if (r < 0)
+		return r;
+
+	uint64_t n_before = iou->n_callbacks;
+	const struct timespec *time_left = timeout;
+
+	while (r == 0 && !iou__has_to_stop(iou)) {
+		r = turn(iou, time_left);
+		if (iou->n_callbacks != n_before || iou__time_is_zero(time_left) || !iou__is_pending(iou))
+			break;
+		time_left = iou__deadline_left(&deadline, &left);
+	}
+
+	uint64_t n = iou->n_callbacks - n_before;
+
+	return end_run(iou, true, r < 0 ? r : n > INT_MAX ? INT_MAX : (int)n);
+}

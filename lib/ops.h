@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ops pool: chunks that grow and never move, the states of an op and their counters, and the way from an identity
+ * to its op. Belongs to the loop thread, but for the moves of a job, which its worker makes.
+ */
+#ifndef IOU_LIB_OPS_H
+#define IOU_LIB_OPS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "iou.h"
+#include "queue.h"
+
+/*
+ * States of an op:
+ *
+ *	free -> new -> queued -> submitted -> completed -> free       an SQE
+ *	        new -> waiting -> working -> finished -> completed    a job
+ *	        new -> own -> free                                    a request of the library's own
+ *
+ * An op whose final callback runs is completed. From there it may go back to queued or waiting. A queued op or a
+ * waiting job that is cancelled goes to completed directly.
+ *
+ * One counter per state says how many ops are in it, and every move changes two of them. That of free counts from
+ * zero downwards, so that it is the number of ops taken from the pool, negated, and all counters add up to zero at
+ * any time. The moves waiting -> working -> finished are made by a worker, all others by the loop thread.
+ */
+enum op_state {
+	OP_FREE,
+	OP_NEW,
+	OP_QUEUED,
+	OP_SUBMITTED,
+	OP_WAITING,
+	OP_WORKING,
+	OP_FINISHED,
+	OP_COMPLETED,
+	OP_OWN,
+	N_OP_STATES,
+};
+
+enum task_kind {
+	TASK_OP,    /* an SQE of the program's */
+	TASK_JOB,   /* iou_op_async() */
+	TASK_ASYNC, /* iou_async(): an op that the program never sees */
+	TASK_OWN,   /* an SQE of the library's */
+	TASK_POST,  /* iou_post(): a bare task from the heap */
+};
+
+/* What the loop delivers: a callback, and where it is on its way there. */
+struct task {
+	struct node node; /* in the pool's free list, the stage, the workers' queue, the mailbox, or the inbox */
+	int (*cb)(void *cb_data);
+	void *cb_data;
+	_Atomic uint8_t state;  /* enum op_state */
+	uint8_t kind;           /* enum task_kind */
+	uint8_t sqe_flags;      /* as they were when it was queued, less the links that a cancellation cut */
+	uint8_t has_had_a_call; /* a completion before the final one has been delivered */
+};
+
+/* A CPU job lives in the storage of the SQE that it does not need; only the identity stays where programs look. */
+struct job {
+	union {
+		struct {
+			int (*work)(void *work_data);
+			void *work_data;
+			int result;
+		};
+		char before_user_data[offsetof(struct io_uring_sqe, user_data)];
+	};
+	__u64 user_data;
+};
+
+#define OP_SIZE 128
+
+/*
+ * Two cache lines: what a completion touches in the first, the SQE in the second. The identity is the pool's index in
+ * the low 24 bits, and above it the generation, which counts the op's lives. Index 0 is never handed out, so that 0,
+ * the user_data of an SQE in which nobody set it, is no op's identity.
+ */
+struct op {
+	_Alignas(OP_SIZE) iou_op_t pub;
+	struct task task;
+	__u64 identity;
+	union {
+		struct io_uring_sqe sqe;
+		struct job job;
+	};
+};
+
+_Static_assert(sizeof(struct op) == OP_SIZE, "an op fits in two cache lines");
+_Static_assert(offsetof(struct op, sqe) <= 64, "what a completion touches is in the first");
+_Static_assert(offsetof(struct job, user_data) == offsetof(struct io_uring_sqe, user_data), "one place for identities");
+
+#define OP_INDEX_BITS 24
+
+struct ops {
+	struct op **chunks;
+	size_t n_chunks;
+	uint32_t n_fresh;  /* indices below this have been handed out before */
+	struct node *free; /* those that came back, the latest first; linked by next alone */
+	_Atomic uint32_t n[N_OP_STATES];
+	uint32_t n_jobs; /* in the states that workers move, whose counters cannot be read all at the same time */
+};
+
+void iou__ops_init(struct ops *ops);
+void iou__ops_destroy(struct ops *ops);
+
+/* An op in state new with a zeroed SQE, or NULL: no memory. */
+struct op *iou__ops_take(struct ops *ops);
+
+/* Back to the pool, from any state that the loop thread may move it from. */
+void iou__ops_give_back(struct ops *ops, struct op *op);
+
+/* Bytes held. */
+size_t iou__ops_bytes(const struct ops *ops);
+
+/* The op that was handed out with this index; for going through all of them. */
+struct op *iou__ops_at(const struct ops *ops, uint32_t index);
+
+/* The op that lives under this identity in one of these states (a mask of 1 << enum op_state), or NULL. */
+struct op *iou__ops_find(const struct ops *ops, __u64 identity, unsigned states);
+
+/* Begin a new life: a new identity, also in sqe.user_data. What was known of the former one matches no longer. */
+void iou__ops_rename(struct op *op);
+
+/* Whether the counters add up. */
+bool iou__ops_add_up(const struct ops *ops);
+
+static inline enum op_state iou__op_state(const struct op *op)
+{
+	return (enum op_state)atomic_load_explicit(&op->task.state, memory_order_relaxed);
+}
+
+static inline bool iou__op_is(const struct op *op, unsigned states)
+{
+	return (1U << iou__op_state(op)) & states;
+}
+
+static inline uint32_t iou__ops_n(const struct ops *ops, enum op_state state)
+{
+	return atomic_load_explicit(&ops->n[state], memory_order_relaxed);
+}
+
+static inline bool iou__is_workers(enum op_state state)
+{
+	return state == OP_WAITING || state == OP_WORKING || state == OP_FINISHED;
+}
+
+/* A counter that only the loop thread changes needs no atomic addition, just to be readable. */
+static inline void iou__ops_count(struct ops *ops, enum op_state state, uint32_t change)
+{
+	if (iou__is_workers(state))
+		atomic_fetch_add_explicit(&ops->n[state], change, memory_order_relaxed);
+	else
+		atomic_store_explicit(&ops->n[state], iou__ops_n(ops, state) + change, memory_order_relaxed);
+}
+
+static inline void iou__ops_move(struct ops *ops, struct op *op, enum op_state from, enum op_state to)
+{
+	assert(iou__op_state(op) == from);
+	assert(from == OP_FREE || iou__ops_n(ops, from) > 0);
+	iou__ops_count(ops, from, (uint32_t)-1);
+	iou__ops_count(ops, to, 1);
+	if (iou__is_workers(from) != iou__is_workers(to))
+		ops->n_jobs += iou__is_workers(to) ? 1 : (uint32_t)-1;
+	atomic_store_explicit(&op->task.state, (uint8_t)to, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The library's own requests. They are ops in the state own, which nothing that the program can see counts; they go
+ * ahead of what is staged.
+ *
+ * Two of them live as long as the instance, under one identity, so that neither waking nor teardown ever needs memory
+ * and a completion from a ring that was replaced is still known: the wake-up, a poll on the mailbox's eventfd; and
+ * the reaper, which cancels everything.
+ */
+#include <poll.h>
+
+#include "internal.h"
+
+static struct op *take_own(iou_t *iou)
+{
+	struct op *op = iou__ops_take(&iou->ops);
+
+	if (!op)
+		return NULL;
+	op->task.kind = TASK_OWN;
+	iou__ops_rename(op);
+	iou__ops_move(&iou->ops, op, OP_NEW, OP_OWN);
+	return op;
+}
+
+static void stage_own(iou_t *iou, struct op *op)
+{
+	op->sqe.user_data = op->identity;
+	iou__queue_push(&iou->stage.own, &op->task.node);
+}
+
+static bool is_staged(const struct op *op)
+{
+	return op->task.node.next != NODE_POISON;
+}
+
+int iou__own_init(iou_t *iou)
+{
+	iou->wake = take_own(iou);
+	iou->reaper = take_own(iou);
+	return iou->wake && iou->reaper ? 0 : -ENOMEM;
+}
+
+void iou__own_arm_wake(iou_t *iou)
+{
+	struct op *op = iou->wake;
+
+	if (iou->is_wake_armed)
+		return;
+	if (iou->has_no_multishot_poll)
+		io_uring_prep_poll_add(&op->sqe, iou->mailbox.fd, POLLIN);
+	else
+		io_uring_prep_poll_multishot(&op->sqe, iou->mailbox.fd, POLLIN);
+	stage_own(iou, op);
+	iou->is_wake_armed = true;
+}
+
+void iou__own_forget_wake(iou_t *iou)
+{
+	iou->is_wake_armed = is_staged(iou->wake);
+}
+
+int iou__own_cancel(iou_t *iou, __u64 identity)
+{
+	struct op *op = take_own(iou);
+
+	if (!op)
+		return -ENOMEM;
+	io_uring_prep_cancel64(&op->sqe, identity, 0);
+	stage_own(iou, op);
+	return 0;
+}
+
+void iou__own_cancel_any(iou_t *iou)
+{
+	struct op *op = iou->reaper;
+
+	if (is_staged(op))
+		return;
+	io_uring_prep_cancel64(&op->sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+	stage_own(iou, op);
+}
+
+/*
+ * The wake-up ends when the program cancels everything, too: it is armed again before the loop next waits. Multishot
+ * poll came with Linux 5.13; a kernel without it refuses.
+ */
+static void wake_completed(iou_t *iou, const struct cqe *cqe)
+{
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		iou->is_wake_armed = false;
+	if (cqe->res == -EINVAL)
+		iou->has_no_multishot_poll = true;
+	if (cqe->res < 0)
+		return;
+	iou__mailbox_lower(&iou->mailbox);
+	iou->n_wakeups++;
+}
+
+void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe)
+{
+	if (op == iou->wake)
+		wake_completed(iou, cqe);
+	else if (op != iou->reaper)
+		iou__ops_give_back(&iou->ops, op);
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ring.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct ring {
+	struct engine engine;
+	struct uring_config config;
+	struct uring uring;
+	int event_fd; /* what the kernel signals completions to, or -1 */
+	bool is_bound;
+};
+
+static struct ring *ring_of(struct engine *engine)
+{
+	return container_of(engine, struct ring, engine);
+}
+
+/* Submission. */
+
+static unsigned in_sq(const struct ring *ring)
+{
+	const struct io_uring_sq *sq = &ring->uring.ring.sq;
+
+	return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+}
+
+static struct io_uring_sqe *next_sqe(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+
+	return &sq->sqes[sq->sqe_tail & sq->ring_mask];
+}
+
+/* The library's own requests; returns how many SQEs are still free. */
+static unsigned fill_own(struct ring *ring, unsigned n_free)
+{
+	for (; n_free && !iou__queue_is_empty(&ring->engine.stage->own); n_free--) {
+		struct node *node = iou__queue_pop(&ring->engine.stage->own);
+
+		*next_sqe(ring) = container_of(node, struct op, task.node)->sqe;
+		ring->uring.ring.sq.sqe_tail++;
+	}
+	return n_free;
+}
+
+/* Whole chains, in order, as far as they may go and find room. */
+static enum left fill(struct ring *ring)
+{
+	struct engine *engine = &ring->engine;
+	unsigned n_free = fill_own(ring, engine->sq_entries - in_sq(ring));
+
+	if (!iou__queue_is_empty(&engine->stage->own))
+		return LEFT_MORE;
+	for (;;) {
+		struct chain chain = iou__stage_first_chain(engine->stage);
+
+		if (!chain.n || (chain.drains && iou__ops_n(engine->ops, OP_SUBMITTED)))
+			return LEFT_NOTHING;
+		if (chain.n > n_free)
+			return chain.n > engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
+		n_free -= chain.n;
+		for (; chain.n; chain.n--) {
+			iou__stage_pop(engine->stage, engine->ops, next_sqe(ring));
+			ring->uring.ring.sq.sqe_tail++;
+		}
+	}
+}
+
+/* The kernel sees the new SQEs from here on. */
+static void publish(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+
+	ring->engine.n_submitted += sq->sqe_tail - *sq->ktail;
+	sq->sqe_head = sq->sqe_tail;
+	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+}
+
+static unsigned kernel_says(const struct ring *ring, unsigned flags)
+{
+	return __atomic_load_n(ring->uring.ring.sq.kflags, __ATOMIC_RELAXED) & flags;
+}
+
+/* What the polling thread of IOU_SQPOLL has to be told: that it sleeps and should not, and that we wait for room. */
+static unsigned sqpoll_flags(const struct ring *ring, bool is_full)
+{
+	unsigned flags = is_full ? IORING_ENTER_SQ_WAIT : 0;
+
+	/* It sets the flag and then reads the tail; we wrote the tail and now read the flag. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return kernel_says(ring, IORING_SQ_NEED_WAKEUP) ? flags | IORING_ENTER_SQ_WAKEUP : flags;
+}
+
+static int enter_kernel(struct ring *ring, unsigned n_wanted, unsigned flags, const struct timespec *timeout)
+{
+	unsigned n = ring->config.is_sqpoll ? 0 : in_sq(ring);
+
+	ring->engine.n_enters++;
+	return iou__uring_enter(&ring->uring, n, n_wanted, flags, timeout);
+}
+
+static int submit(struct ring *ring, bool is_full)
+{
+	unsigned flags = ring->config.is_sqpoll ? sqpoll_flags(ring, is_full) : 0;
+	bool has_sqes = !ring->config.is_sqpoll && in_sq(ring);
+
+	/* Some work the kernel does only when it is entered for events. */
+	if (kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+		flags |= IORING_ENTER_GETEVENTS;
+	return has_sqes || flags ? enter_kernel(ring, 0, flags, NULL) : 0;
+}
+
+static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
+{
+	unsigned flags = IORING_ENTER_GETEVENTS;
+
+	if (ring->engine.features & IORING_FEAT_NO_IOWAIT)
+		flags |= IORING_ENTER_NO_IOWAIT;
+	if (ring->config.is_sqpoll)
+		flags |= sqpoll_flags(ring, false);
+	if (!timeout || ring->engine.features & IORING_FEAT_EXT_ARG)
+		return enter_kernel(ring, 1, flags, timeout);
+
+	/* Before Linux 5.11 entering had no timeout. */
+	int r = submit(ring, false);
+
+	return r < 0 ? r : iou__uring_poll(&ring->uring, timeout);
+}
+
+static int enter(struct engine *engine, bool wait, const struct timespec *timeout)
+{
+	struct ring *ring = ring_of(engine);
+	enum left left;
+
+	iou__stage_close_chain(engine->stage);
+	left = fill(ring);
+	publish(ring);
+
+	int r = wait && left == LEFT_NOTHING ? submit_and_wait(ring, timeout) : submit(ring, left != LEFT_NOTHING);
+
+	if (r < 0)
+		return r;
+	/* Should the kernel have stopped half-way, the rest goes with the next call. */
+	return left == LEFT_NOTHING && !ring->config.is_sqpoll && in_sq(ring) ? LEFT_MORE : (int)left;
+}
+
+/* Life cycle. */
+
+static struct cq_ring cq_ring_of(const struct uring *uring)
+{
+	const struct io_uring_cq *cq = &uring->ring.cq;
+
+	return (struct cq_ring){ cq->khead, cq->ktail, cq->ring_mask, cq->cqes };
+}
+
+static void adopt(struct ring *ring, const struct uring *uring, const struct uring_config *config)
+{
+	struct engine *engine = &ring->engine;
+
+	ring->uring = *uring;
+	ring->config = *config;
+	engine->cq->ring = cq_ring_of(uring);
+	engine->setup_flags = uring->setup_flags;
+	engine->features = uring->ring.features;
+	engine->sq_entries = uring->ring.sq.ring_entries;
+	engine->cq_entries = uring->ring.cq.ring_entries;
+	/* IORING_ASYNC_CANCEL_ANY came with the flag COOP_TASKRUN, in Linux 5.19; SINGLE_ISSUER is newer. */
+	engine->can_cancel_any = uring->setup_flags & (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN);
+}
+
+static int take_owner(struct engine *engine)
+{
+	struct ring *ring = ring_of(engine);
+	int r = iou__uring_bind(&ring->uring);
+
+	ring->is_bound = r == 0;
+	return r;
+}
+
+static int make_event_fd(struct ring *ring)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int r = fd < 0 ? -errno : iou__uring_signal(&ring->uring, fd);
+
+	if (r < 0 && fd >= 0)
+		close(fd);
+	if (r == 0)
+		ring->event_fd = fd;
+	return r;
+}
+
+/*
+ * Not the ring's own descriptor: epoll is not told of completions that wait for the owner to enter the kernel
+ * (IORING_SETUP_DEFER_TASKRUN), while a registered eventfd is.
+ */
+static int watch(struct engine *engine)
+{
+	struct ring *ring = ring_of(engine);
+	int r = ring->event_fd < 0 ? make_event_fd(ring) : 0;
+
+	return r < 0 ? r : ring->event_fd;
+}
+
+static bool look(struct engine *engine)
+{
+	struct ring *ring = ring_of(engine);
+	uint64_t n;
+
+	while (read(ring->event_fd, &n, sizeof(n)) < 0 && errno == EINTR)
+		;
+	return iou__cq_in_ring(engine->cq) || kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/* Bring a new ring to where the old one is. */
+static int catch_up(struct ring *ring, struct uring *uring)
+{
+	int r = ring->event_fd < 0 ? 0 : iou__uring_signal(uring, ring->event_fd);
+
+	if (r == 0 && ring->is_bound)
+		r = iou__uring_bind(uring);
+	if (r == 0 && !iou__cq_empty_ring(ring->engine.cq))
+		r = -ENOMEM;
+	return r;
+}
+
+/* The polling thread takes what is there without our help, and soon. */
+static void wait_for_sqpoll(struct ring *ring)
+{
+	while (ring->is_bound && ring->config.is_sqpoll && in_sq(ring) && submit(ring, false) >= 0)
+		sched_yield();
+}
+
+/* Build another ring, then swap. Nothing may be in flight. */
+static int rebuild(struct ring *ring, const struct uring_config *config)
+{
+	struct uring new_one;
+
+	if (iou__uring_has_registrations(&ring->uring))
+		return -EBUSY;
+
+	int r = iou__uring_create(config, &new_one);
+
+	if (r < 0)
+		return r;
+	r = catch_up(ring, &new_one);
+	if (r < 0) {
+		iou__uring_close(&new_one, ring->is_bound);
+		return r;
+	}
+	iou__uring_close(&ring->uring, ring->is_bound);
+	adopt(ring, &new_one, config);
+	return 1;
+}
+
+/* The kernel refuses to resize a CQ that has overflown. */
+static int empty_cq(struct ring *ring)
+{
+	int r;
+
+	do {
+		if (!iou__cq_empty_ring(ring->engine.cq))
+			return -ENOMEM;
+		r = kernel_says(ring, IORING_SQ_CQ_OVERFLOW) ? enter_kernel(ring, 0, IORING_ENTER_GETEVENTS, NULL) : 0;
+	} while (r > 0 || iou__cq_in_ring(ring->engine.cq));
+	return r;
+}
+
+/*
+ * The kernel leaves it to a resized ring's first work to take back that there might be some. So take it back here, and then
+ * have it do what there is.
+ */
+static void do_kernels_work(struct ring *ring)
+{
+	__atomic_fetch_and(ring->uring.ring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_RELAXED);
+	iou__uring_enter(&ring->uring, 0, 0, IORING_ENTER_GETEVENTS, NULL);
+}
+
+/* The same ring with other queues: not on every kernel, nor for every ring. */
+static int resize_in_place(struct ring *ring, const struct uring_config *config)
+{
+	struct uring resized;
+	int r = empty_cq(ring);
+
+	if (r < 0)
+		return r;
+	/* Or SQEs that the program has got from liburing and not yet submitted would stay behind. */
+	publish(ring);
+	resized = ring->uring;
+	r = iou__uring_resize(&resized, config);
+	/* Also after a failure the queues may have moved. */
+	adopt(ring, &resized, r < 0 ? &ring->config : config);
+	if (r == 0)
+		do_kernels_work(ring);
+	return r == -EOVERFLOW ? -EBUSY : r;
+}
+
+static int resize(struct engine *engine, unsigned entries, bool is_idle)
+{
+	struct ring *ring = ring_of(engine);
+	struct uring_config config = ring->config;
+	int r = -EINVAL;
+
+	wait_for_sqpoll(ring);
+	config.entries = entries;
+	if (config.cq_entries && config.cq_entries < entries)
+		config.cq_entries = entries;
+	if (ring->is_bound && engine->setup_flags & IORING_SETUP_DEFER_TASKRUN)
+		r = resize_in_place(ring, &config);
+	if (r != -EINVAL && r != -ENOSYS)
+		return r;
+	/* SQEs that the kernel has not consumed, the program's through iou_ring() among them, would be lost. */
+	return is_idle && !in_sq(ring) ? rebuild(ring, &config) : -EBUSY;
+}
+
+static struct io_uring *uring_of(struct engine *engine)
+{
+	return &ring_of(engine)->uring.ring;
+}
+
+static void let_go(struct engine *engine, bool is_owner)
+{
+	struct ring *ring = ring_of(engine);
+
+	iou__cq_empty_ring(engine->cq);
+	iou__uring_close(&ring->uring, is_owner);
+	engine->cq->ring = cq_ring_of(&ring->uring);
+}
+
+static void release(struct engine *engine, bool is_owner)
+{
+	struct ring *ring = ring_of(engine);
+
+	iou__uring_close(&ring->uring, is_owner);
+	if (ring->event_fd >= 0)
+		close(ring->event_fd);
+	free(ring);
+}
+
+static const struct engine_verbs verbs = {
+	.bind = take_owner,
+	.enter = enter,
+	.resize = resize,
+	.watch = watch,
+	.look = look,
+	.uring = uring_of,
+	.let_go = let_go,
+	.free = release,
+};
+
+int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct cq *cq,
+		  struct engine **engine)
+{
+	struct ring *ring = calloc(1, sizeof(*ring));
+	struct uring uring;
+
+	if (!ring)
+		return -ENOMEM;
+
+	int r = iou__uring_create(config, &uring);
+
+	if (r < 0) {
+		free(ring);
+		return r;
+	}
+	ring->engine = (struct engine){ .verbs = &verbs, .ops = ops, .stage = stage, .cq = cq };
+	ring->event_fd = -1;
+	iou__cq_init(cq, cq_ring_of(&uring));
+	adopt(ring, &uring, config);
+	*engine = &ring->engine;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the library knows about the contents of an SQE. Pure functions. */
+#ifndef IOU_LIB_SQE_H
+#define IOU_LIB_SQE_H
+
+#include <stdbool.h>
+
+#include <liburing.h>
+
+#define SQE_LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
+
+/* Flags that the library carries out itself, so that they do not reach the engine. */
+#define SQE_OURS (IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)
+
+/*
+ * Copy a program's SQE as the engine is to see it, with these flags in place of its own. An SQE that would change
+ * another request's identity becomes one that the engine refuses with -EINVAL, so that a chain around it ends as it
+ * should.
+ */
+void iou__sqe_copy(struct io_uring_sqe *to, const struct io_uring_sqe *from, unsigned flags);
+
+/*
+ * Whether this result counts as success for IOSQE_CQE_SKIP_SUCCESS. Not so for the kernel, and so not here, are short
+ * transfers: they also break a chain.
+ */
+bool iou__sqe_succeeded(const struct io_uring_sqe *sqe, int result);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "stage.h"
+
+#include "sqe.h"
+
+static struct op *op_of(struct node *node)
+{
+	return node ? container_of(node, struct op, task.node) : NULL;
+}
+
+static bool links(const struct op *op)
+{
+	return op->task.sqe_flags & SQE_LINKS;
+}
+
+static void cut_after(struct op *op)
+{
+	if (op)
+		op->task.sqe_flags &= (uint8_t)~SQE_LINKS;
+}
+
+/* The neighbours in the same chain, or NULL. */
+static struct op *chained_after(const struct stage *stage, const struct op *op)
+{
+	return links(op) ? op_of(iou__queue_after(&stage->queue, &op->task.node)) : NULL;
+}
+
+static struct op *chained_before(const struct stage *stage, const struct op *op)
+{
+	struct op *before = op_of(iou__queue_before(&stage->queue, &op->task.node));
+
+	return before && links(before) ? before : NULL;
+}
+
+void iou__stage_init(struct stage *stage)
+{
+	iou__queue_init(&stage->queue);
+	iou__queue_init(&stage->own);
+}
+
+void iou__stage_push(struct stage *stage, struct ops *ops, struct op *op)
+{
+	iou__ops_move(ops, op, iou__op_state(op), OP_QUEUED);
+	iou__queue_push(&stage->queue, &op->task.node);
+}
+
+void iou__stage_close_chain(struct stage *stage)
+{
+	cut_after(op_of(iou__queue_last(&stage->queue)));
+}
+
+struct chain iou__stage_first_chain(const struct stage *stage)
+{
+	struct chain chain = { 0 };
+
+	for (struct op *op = op_of(iou__queue_first(&stage->queue)); op; op = chained_after(stage, op)) {
+		chain.n++;
+		chain.drains = chain.drains || (op->task.sqe_flags & IOSQE_IO_DRAIN);
+	}
+	return chain;
+}
+
+struct op *iou__stage_pop(struct stage *stage, struct ops *ops, struct io_uring_sqe *sqe)
+{
+	struct op *op = op_of(iou__queue_pop(&stage->queue));
+
+	if (!op)
+		return NULL;
+	iou__sqe_copy(sqe, &op->sqe, op->task.sqe_flags & ~(unsigned)SQE_OURS);
+	iou__ops_move(ops, op, OP_QUEUED, OP_SUBMITTED);
+	return op;
+}
+
+static void end(struct ops *ops, struct op *op, int result, struct queue *out)
+{
+	iou__queue_remove(&op->task.node);
+	iou__ops_move(ops, op, OP_QUEUED, OP_COMPLETED);
+	op->pub.result = result;
+	op->pub.flags = 0;
+	iou__queue_push(out, &op->task.node);
+}
+
+/* A chain drains if one of its members does: where that one leaves, a neighbour takes this over. */
+static void hand_on_drain(const struct op *from, struct op *to)
+{
+	if (to)
+		to->task.sqe_flags |= from->task.sqe_flags & IOSQE_IO_DRAIN;
+}
+
+/* A timeout has lost what it was to limit; the chain goes on without it. */
+static void end_linked_timeout(struct stage *stage, struct ops *ops, struct op *op, struct queue *out)
+{
+	if (!op || op->sqe.opcode != IORING_OP_LINK_TIMEOUT)
+		return;
+	if (!links(op))
+		cut_after(chained_before(stage, op));
+	end(ops, op, -ECANCELED, out);
+}
+
+void iou__stage_cancel(struct stage *stage, struct ops *ops, struct op *op, int result, struct queue *out)
+{
+	struct op *before = chained_before(stage, op);
+	struct op *after = chained_after(stage, op);
+	bool is_hard = op->task.sqe_flags & IOSQE_IO_HARDLINK;
+
+	hand_on_drain(op, before ? before : after);
+	end(ops, op, result, out);
+	if (is_hard) {
+		end_linked_timeout(stage, ops, after, out);
+		return;
+	}
+	cut_after(before);
+	while (after) {
+		struct op *next = chained_after(stage, after);
+
+		hand_on_drain(after, before);
+		end(ops, after, -ECANCELED, out);
+		after = next;
+	}
+}
+
+void iou__stage_fail_chain(struct stage *stage, struct ops *ops, int result, struct queue *out)
+{
+	for (unsigned n = iou__stage_first_chain(stage).n; n; n--)
+		end(ops, op_of(iou__queue_first(&stage->queue)), result, out);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The kernel's io_uring calls, one function each: making a ring, binding it to its owner, entering it. The only
+ * module that calls liburing. It knows nothing of ops.
+ */
+#ifndef IOU_LIB_URING_H
+#define IOU_LIB_URING_H
+
+#include <stdbool.h>
+#include <time.h>
+
+#include <liburing.h>
+
+/* Newer than the oldest liburing that we build with. */
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#define URING_REGISTER_RESIZE_RINGS 33 /* an enumerator, so that the preprocessor cannot tell whether it is there */
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
+#endif
+
+struct uring_config {
+	unsigned entries;
+	unsigned cq_entries; /* 0: the kernel's choice */
+	bool is_any_thread;
+	bool is_sqpoll;
+	unsigned iowq_max[2]; /* bounded, unbounded; 0: the kernel's choice */
+};
+
+struct uring {
+	struct io_uring ring;
+	unsigned setup_flags;
+	int registered_fd; /* the ring's index in its owner's table, or -1 */
+	unsigned zero;     /* what the pointers into its queues point to when it is closed */
+};
+
+/* A ring that is disabled until it is bound, where the kernel can do that. 0 or -errno. */
+int iou__uring_create(const struct uring_config *config, struct uring *uring);
+
+/* The calling thread is the owner. 0 or -errno. */
+int iou__uring_bind(struct uring *uring);
+
+/*
+ * Another size for the same ring, with everything in flight and registered as it was: Linux 6.13, and only with
+ * IORING_SETUP_DEFER_TASKRUN. 0; -EOVERFLOW: what is in the queues does not fit; -EINVAL, -ENOSYS: the kernel cannot
+ * do that; or another -errno. The ring is as it was if this fails, but for -ENOTRECOVERABLE: it is lost.
+ */
+int iou__uring_resize(struct uring *uring, const struct uring_config *config);
+
+/*
+ * Close and unmap; once both are done the kernel cancels what is in flight. What is left is a dummy with ring_fd -1
+ * and empty queues, on which liburing's calls fail cleanly. Only the owner can take the ring out of its table;
+ * elsewhere the kernel does so when the owner exits.
+ */
+void iou__uring_close(struct uring *uring, bool is_owner);
+
+/*
+ * Submit n SQEs and wait for n_wanted completions, at most for the timeout (NULL: without a bound). Returns how many
+ * SQEs were consumed, or -errno.
+ */
+int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigned flags,
+		     const struct timespec *timeout);
+
+/* Have completions signalled to an eventfd. 0 or -errno; -EBUSY: the program has registered another. */
+int iou__uring_signal(struct uring *uring, int event_fd);
+
+/* Wait for a completion without entering. 0 or -errno, -ETIME among them. */
+int iou__uring_poll(const struct uring *uring, const struct timespec *timeout);
+
+/*
+ * Whether anything is registered with the ring that a new one would lack. The kernel tells of files and buffers only
+ * in the descriptor's fdinfo; where that cannot be read nothing is seen.
+ */
+bool iou__uring_has_registrations(const struct uring *uring);
+
+#endif

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Compile-only: iou.h in each language it promises, alone and after another header; each private header alone.
+# From the environment: SOURCE (the tree), CC, CXX (may be empty: no C++ compiler), LIBURING_CFLAGS.
+set -u
+# shellcheck source=tests/tap.sh
+. "$SOURCE/tests/tap.sh"
+
+# Of several words.
+read -ra cc <<<"$CC"
+read -ra cxx <<<"$CXX"
+read -ra flags <<<"-Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wundef -Werror -fsyntax-only $LIBURING_CFLAGS"
+read -ra cxx_flags <<<"-Wall -Wextra -Wundef -Werror -fsyntax-only $LIBURING_CFLAGS"
+
+# It must be the header that decides, not what a missing file or an empty one makes of it.
+use='iou_t *make(void); iou_t *make(void) { iou_op_t *op = 0; return op ? iou_free(0) : iou_new(IOU_VERSION_MAJOR); }'
+
+# compile INCLUDES COMMAND...: a file of these includes, one a word, and a use of them.
+compile() {
+	local header text='' includes=$1
+	shift
+	for header in $includes; do
+		text+="#include $header"$'\n'
+	done
+	printf '%s%s\n' "$text" "$use" | "$@" -I"$SOURCE/include" -I"$SOURCE/lib" -
+}
+
+for includes in '<iou.h>' '<stdio.h> <iou.h>' '<iou.h> <iou.h>'; do
+	tap_ok "$includes as gnu99, pedantic" compile "$includes" \
+		"${cc[@]}" -x c "${flags[@]}" -std=gnu99 -pedantic
+	tap_ok "$includes as C99 with _GNU_SOURCE" compile "$includes" \
+		"${cc[@]}" -x c "${flags[@]}" -std=c99 -D_GNU_SOURCE
+	tap_ok "$includes as the compiler's own C" compile "$includes" "${cc[@]}" -x c "${flags[@]}"
+	if [[ -n $CXX ]]; then
+		tap_ok "$includes as C++17, pedantic" compile "$includes" \
+			"${cxx[@]}" -x c++ "${cxx_flags[@]}" -std=c++17 -pedantic
+	else
+		tap_skip "$includes as C++17, pedantic" 'no C++ compiler'
+	fi
+done
+
+use=''
+n_private=0
+for header in "$SOURCE"/lib/*.h; do
+	[[ -e $header ]] || continue
+	n_private=$((n_private + 1))
+	name=${header##*/}
+	tap_ok "lib/$name alone" compile "\"$name\"" "${cc[@]}" -x c "${flags[@]}" -std=c11 -D_GNU_SOURCE
+done
+tap_ok 'there are private headers' test "$n_private" -gt 0
+tap_end

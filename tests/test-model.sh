@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The wake-up protocol, lib/mailbox.pml, gone through state by state by spin: no wake-up is lost, quit ends the run, nobody
+# touches the instance once it is free. A model that nothing can refute proves nothing, so each mutant must be refuted.
+# From the environment: SOURCE (the tree), CC.
+set -u
+# shellcheck source=tests/tap.sh
+. "$SOURCE/tests/tap.sh"
+
+read -ra cc <<<"$CC"
+work=$(mktemp -d) || tap_bail 'no temporary directory'
+trap 'rm -rf "$work"' EXIT
+cd "$work" || tap_bail 'no temporary directory'
+command -v spin >/dev/null || {
+	tap_skip 'the model' 'there is no spin'
+	tap_end
+}
+
+# check OPTION...: go through all states; succeeds if there are some, none was left out, and spin found no error.
+check() {
+	rm -f pan*
+	spin -a "$@" "$SOURCE/lib/mailbox.pml" || return 2
+	"${cc[@]}" -O2 -DSAFETY -o pan pan.c || return 2
+	./pan -m100000 | tee result
+	grep -qE '[1-9][0-9]{3,} states, stored' result && grep -q 'errors: 0' result && ! grep -q 'max search depth' result
+}
+
+# is_refuted ERROR OPTION...: spin found this error.
+is_refuted() {
+	local error=$1
+	shift
+	check "$@"
+	grep -q "$error" result
+}
+
+tap_ok 'no wake-up is lost, and nobody touches a freed instance' check
+tap_ok 'quit alone ends the run' check -DQUIT_ALONE
+tap_ok 'mutant: parking without another look is refuted' is_refuted 'invalid end state' -DNO_RECHECK
+tap_ok 'mutant: parking without saying so is refuted' is_refuted 'invalid end state' -DNO_DOZE
+tap_ok 'mutant: freeing without waiting is refuted' is_refuted 'assertion violated' -DNO_WAIT
+tap_ok 'mutant: quitting before saying so is refuted' is_refuted 'invalid end state' -DLATE_FLAG -DQUIT_ALONE
+tap_end
