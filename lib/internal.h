@@ -9,7 +9,9 @@
  *	cancel.c   cancellation
  *	post.c     what other threads may call
  *	drain.c    the end of everything that is in flight
- *	iou.c      life cycle and description
+ *	config.c   the structs that programs pass
+ *	info.c     what an instance tells of itself
+ *	iou.c      life cycle
  */
 #ifndef IOU_LIB_INTERNAL_H
 #define IOU_LIB_INTERNAL_H

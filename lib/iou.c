@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Life cycle: create in order, destroy in reverse; resize; and what an instance tells of itself. */
+/* Life cycle: create in order, destroy in reverse; resize; the descriptor for foreign loops. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,18 +12,10 @@
 #include "internal.h"
 #include "ring.h"
 
-#define STRING(x) #x
-#define VERSION(major, minor, micro) STRING(major) "." STRING(minor) "." STRING(micro)
-
 #define PF_EXITING 0x4 /* include/linux/sched.h */
 
 /* The kernel needs whole pages; one byte of it is used. */
 #define CANARY_SIZE 4096
-
-const char *iou_version(void)
-{
-	return VERSION(IOU_VERSION_MAJOR, IOU_VERSION_MINOR, IOU_VERSION_MICRO);
-}
 
 /* Creation. */
 
@@ -323,55 +315,4 @@ int iou_fd(iou_t *iou)
 	iou->epoll_fd = r;
 	iou__expose(iou);
 	return r;
-}
-
-/* Description. */
-
-int iou_info(iou_t *iou, iou_info_t *info)
-{
-	int r = iou__check(iou);
-
-	if (r < 0)
-		return r;
-
-	const iou_info_t full = {
-		.reason = iou->reason,
-		.engine = IOU_ENGINE_URING,
-		.ring_flags = iou->engine->setup_flags,
-		.ring_features = iou->engine->features,
-		.sq_entries = iou->engine->sq_entries,
-		.cq_entries = iou->engine->cq_entries,
-		.workers = iou__async_max(&iou->async),
-		.workers_started = iou->async.n_workers,
-	};
-
-	return iou__config_write(info, &full, sizeof(full), offsetof(iou_info_t, workers_started) + sizeof(uint32_t));
-}
-
-int iou_stats(iou_t *iou, iou_stats_t *stats)
-{
-	int r = iou__check(iou);
-
-	if (r < 0)
-		return r;
-
-	const struct ops *ops = &iou->ops;
-	const iou_stats_t full = {
-		.pool_bytes = iou__ops_bytes(ops),
-		.ops_new = iou__ops_n(ops, OP_NEW),
-		.ops_queued = iou__ops_n(ops, OP_QUEUED),
-		.ops_submitted = iou__ops_n(ops, OP_SUBMITTED),
-		.ops_waiting = iou__ops_n(ops, OP_WAITING),
-		.ops_working = iou__ops_n(ops, OP_WORKING),
-		.ops_finished = iou__ops_n(ops, OP_FINISHED),
-		.ops_completed = iou__ops_n(ops, OP_COMPLETED),
-		.n_submitted = iou->engine->n_submitted,
-		.n_enters = iou->engine->n_enters,
-		.n_cqes = iou->cq.n_read,
-		.n_foreign = iou->n_foreign,
-		.n_callbacks = iou->n_callbacks,
-		.n_wakeups = iou->n_wakeups,
-	};
-
-	return iou__config_write(stats, &full, sizeof(full), offsetof(iou_stats_t, n_wakeups) + sizeof(uint64_t));
 }

@@ -584,7 +584,8 @@ START_TEST(test_without_any_worker_submitting_fails)
 	init(2, IMPOSSIBLE_STACK);
 	op = new_job(do_nothing, NULL);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
-	ck_assert_int_eq(iou__async_submit(&async, op), -EAGAIN);
+	/* Valgrind refuses to map so much with another error. */
+	ck_assert_int_eq(iou__async_submit(&async, op), RUNNING_ON_VALGRIND ? -EINVAL : -EAGAIN);
 	pthread_sigmask(SIG_SETMASK, NULL, &after);
 	ck_assert_int_eq(iou__op_state(op), OP_NEW);
 	ck_assert_ptr_eq(op->job.work, do_nothing);

@@ -325,6 +325,7 @@ whole_lines() {
 	rm -f unread
 	mkfifo unread
 	for hundredth in {00..19}; do
+		# shellcheck disable=SC2094 # held open for writing first, or opening it for reading would wait
 		exec 5<>unread 6<unread
 		in_background tree vanish sizes tree >unread 5>&- 6<&- &
 		exec 5<&-
@@ -343,19 +344,22 @@ tap_ok 'a signal leaves no part of a line' whole_lines
 tap_ok 'another algorithm' eval '
 	diff <(sha512sum big names/*) <(iou_sum --algorithm sha512 big names/*) &&
 	diff <(md5sum --tag big names/*) <(iou_sum -a md5 --tag big names/*)'
-tap_ok 'check with another algorithm' eval 'sha1sum big names/* >sha1 && diff <(sha1sum -c sha1) <(iou_sum -a sha1 -c sha1)'
+tap_ok 'check with another algorithm' eval '
+	sha1sum big names/* >sha1 && diff <(sha1sum -c sha1) <(iou_sum -a sha1 -c sha1)'
 tap_ok 'an algorithm that is none' status_is 1 iou_sum --algorithm rot13 big
 tap_ok 'is complained of' complains_of rot13 iou_sum --algorithm rot13 big
-for wrong in '--depth 0' '--depth -1' '--depth 1x' '--workers 0' '--workers' '--nonsense' '--quiet' '--status' '--strict' \
-	'--warn' '--ignore-missing' '-c -z' '-c --tag' '-c -b'; do
+for wrong in '--depth 0' '--depth -1' '--depth 1x' '--workers 0' '--workers' '--nonsense' '--quiet' '--status' \
+	'--strict' '--warn' '--ignore-missing' '-c -z' '-c --tag' '-c -b'; do
 	read -ra words <<<"$wrong"
 	tap_ok "wrong options: $wrong" status_is 1 iou_sum "${words[@]}" /dev/null
 done
 tap_ok 'help' eval 'iou_sum --help | grep -e --depth'
 tap_ok 'version' eval 'iou_sum --version | grep "^iou-sum"'
-tap_ok 'progress is on standard error alone' eval 'diff <(sha256sum big tree/a.txt) <(iou_sum --progress big tree/a.txt 2>err)'
+tap_ok 'progress is on standard error alone' eval '
+	diff <(sha256sum big tree/a.txt) <(iou_sum --progress big tree/a.txt 2>err)'
 tap_ok 'progress tells of files and bytes' grep '^2 files, 4.8 MiB, .*/s' err
-tap_ok 'progress counts ahead' eval 'diff <(as_found tree vanish) <(iou_sum --progress tree vanish 2>err) && grep files err'
+tap_ok 'progress counts ahead' eval '
+	diff <(as_found tree vanish) <(iou_sum --progress tree vanish 2>err) && grep files err'
 tap_ok 'progress while checking' eval 'diff <(sha256sum -c good) <(iou_sum --progress -c good 2>err) && grep files err'
 tap_ok 'no progress unless asked for' eval '[[ -z $(iou_sum big 2>&1 >/dev/null) ]]'
 
@@ -365,7 +369,8 @@ iou_cat() {
 }
 tap_ok 'cat: files' cmp <(cat big sizes/* names/*) <(iou_cat big sizes/* names/*)
 tap_ok 'cat: standard input' cmp big <(iou_cat <big)
-tap_ok 'cat: a pipe among files' cmp <(cat sizes/1 big sizes/4096) <(dd if=big bs=777 status=none | iou_cat sizes/1 - sizes/4096)
+tap_ok 'cat: a pipe among files' cmp <(cat sizes/1 big sizes/4096) \
+	<(dd if=big bs=777 status=none | iou_cat sizes/1 - sizes/4096)
 tap_ok 'cat: through slow pipes' cmp big <(iou_cat big | dd bs=999 status=none | iou_cat | dd bs=1001 status=none)
 tap_ok 'cat: what cannot be read is skipped' eval '
 	status_is 1 iou_cat missing sizes/4096 sizes /proc/self/mem sizes/1 >out 2>err &&

@@ -159,6 +159,40 @@ PROMISE(09, jobs_and_posts_come_to_their_end)
 }
 END_TEST
 
+/* What a thread does last of all: the destructor of its own data. */
+struct ending {
+	pthread_key_t key;
+	int n_ended;
+};
+
+static void end_slowly(void *data)
+{
+	struct ending *ending = data;
+
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	ending->n_ended++;
+}
+
+static int set_own_data(void *data)
+{
+	struct ending *ending = data;
+
+	return pthread_setspecific(ending->key, ending);
+}
+
+PROMISE(09, workers_have_ended_when_free_returns)
+{
+	iou_t *iou = open_with((iou_config_t){ .workers = 1 });
+	struct ending ending = { .n_ended = 0 };
+
+	ck_assert_int_eq(pthread_key_create(&ending.key, end_slowly), 0);
+	ck_assert_int_eq(iou_async(iou, set_own_data, &ending, NULL, NULL), 0);
+	run_and_free(iou);
+	ck_assert_int_eq(ending.n_ended, 1);
+	pthread_key_delete(ending.key);
+}
+END_TEST
+
 /* Ops that do not want to end. */
 
 struct echo {
@@ -415,6 +449,7 @@ Suite *suite(void)
 
 	ADD_CASE(s, "free", test_g09_thousand_frees_with_16_reads_in_flight_leave_nothing,
 		 test_g09_nothing_new_starts_while_free_delivers, test_g09_jobs_and_posts_come_to_their_end,
+		 test_g09_workers_have_ended_when_free_returns,
 		 test_g09_free_returns_though_an_op_rearms_itself_for_ever,
 		 test_g09_free_returns_though_a_hard_linked_chain_starts_the_next_read,
 		 test_g09_ops_behind_a_drain_end_as_well,

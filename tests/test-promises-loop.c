@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* G6: errors. G7: quit. G17: fairness. */
+/* G6: errors. G7: quit. */
 #include "promises.h"
 
 /* Errors. */
@@ -260,169 +260,6 @@ PROMISE(07, quit_in_a_signal_handler_is_never_lost)
 }
 END_TEST
 
-/* Fairness: an op or a post that comes again and again, at most this often before it gives up and the test with it. */
-
-enum { MOST = 300000 };
-
-struct hog {
-	iou_t *iou;
-	iou_op_t *op;
-	bool is_over;
-	int n_calls;
-};
-
-static int hog_op(void *data)
-{
-	struct hog *hog = data;
-
-	if (hog->is_over)
-		return 0;
-	if (++hog->n_calls == MOST)
-		return -ELOOP;
-	iou_op_queue(hog->iou, hog->op, hog_op, hog);
-	return 0;
-}
-
-static int hog_post(void *data)
-{
-	struct hog *hog = data;
-
-	if (hog->is_over)
-		return 0;
-	if (++hog->n_calls == MOST)
-		return -ELOOP;
-	return iou_post(hog->iou, hog_post, hog);
-}
-
-static int end_hog(void *data)
-{
-	struct hog *hog = data;
-
-	hog->is_over = true;
-	return 0;
-}
-
-static void start_op_hog(struct hog *hog)
-{
-	hog->op = iou_op_new(hog->iou);
-	io_uring_prep_nop(hog->op->sqe);
-	iou_op_queue(hog->iou, hog->op, hog_op, hog);
-}
-
-static void *post_end(void *data)
-{
-	struct hog *hog = data;
-
-	iou_post(hog->iou, end_hog, hog);
-	return NULL;
-}
-
-PROMISE(17, op_that_rearms_does_not_starve_a_post)
-{
-	iou_t *iou = open_iou(4);
-	struct hog hog = { .iou = iou };
-
-	start_op_hog(&hog);
-
-	pthread_t thread = start_thread(post_end, &hog);
-
-	ck_assert_int_eq(iou_run(iou), 0);
-	pthread_join(thread, NULL);
-	run_and_free(iou);
-}
-END_TEST
-
-PROMISE(17, op_that_rearms_does_not_starve_a_job)
-{
-	iou_t *iou = open_iou(4);
-	struct hog hog = { .iou = iou };
-	int zero = 0;
-
-	start_op_hog(&hog);
-	ck_assert_int_eq(iou_async(iou, return_int, &zero, end_hog, &hog), 0);
-	run_and_free(iou);
-	ck_assert(hog.is_over);
-}
-END_TEST
-
-PROMISE(17, op_that_rearms_does_not_starve_a_timeout)
-{
-	iou_t *iou = open_iou(4);
-	struct hog hog = { .iou = iou };
-	struct __kernel_timespec soon = { .tv_nsec = 1000000 };
-	iou_op_t *timeout = iou_op_new(iou);
-
-	start_op_hog(&hog);
-	io_uring_prep_timeout(timeout->sqe, &soon, 0, 0);
-	iou_op_queue(iou, timeout, end_hog, &hog);
-	run_and_free(iou);
-	ck_assert(hog.is_over);
-}
-END_TEST
-
-static void *quit_soon(void *data)
-{
-	iou_quit(data);
-	return NULL;
-}
-
-PROMISE(17, op_that_rearms_does_not_starve_a_quit)
-{
-	iou_t *iou = open_iou(4);
-	struct hog hog = { .iou = iou };
-
-	start_op_hog(&hog);
-
-	pthread_t thread = start_thread(quit_soon, iou);
-
-	ck_assert_int_eq(iou_run(iou), 0);
-	pthread_join(thread, NULL);
-	ck_assert_int_eq(iou_pending(iou), 1);
-	hog.is_over = true;
-	run_and_free(iou);
-}
-END_TEST
-
-PROMISE(17, posts_that_post_do_not_starve_an_op_nor_it_them)
-{
-	iou_t *iou = open_iou(4);
-	struct hog posts = { .iou = iou }, ops = { .iou = iou };
-	struct __kernel_timespec soon = { .tv_nsec = 1000000 };
-	iou_op_t *timeouts[2];
-
-	ck_assert_int_eq(iou_post(iou, hog_post, &posts), 0);
-	start_op_hog(&ops);
-	for (int i = 0; i < 2; i++) {
-		timeouts[i] = iou_op_new(iou);
-		io_uring_prep_timeout(timeouts[i]->sqe, &soon, 0, 0);
-		iou_op_queue(iou, timeouts[i], end_hog, i ? &ops : &posts);
-	}
-	run_and_free(iou);
-	ck_assert_int_gt(posts.n_calls, 1);
-	ck_assert_int_gt(ops.n_calls, 1);
-}
-END_TEST
-
-PROMISE(17, turn_delivers_only_what_was_there_when_it_began)
-{
-	iou_t *iou = open_iou(4);
-	struct hog ops = { .iou = iou }, posts = { .iou = iou };
-
-	start_op_hog(&ops);
-	for (int i = 1; i <= 10; i++) {
-		ck_assert_int_eq(iou_run_once(iou, NULL), 1);
-		ck_assert_int_eq(ops.n_calls, i);
-	}
-	ck_assert_int_eq(iou_post(iou, hog_post, &posts), 0);
-	for (int i = 1; i <= 10; i++) {
-		ck_assert_int_eq(iou_run_once(iou, NULL), 2);
-		ck_assert_int_eq(posts.n_calls, i);
-	}
-	posts.is_over = ops.is_over = true;
-	run_and_free(iou);
-}
-END_TEST
-
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-loop");
@@ -435,10 +272,5 @@ Suite *suite(void)
 	ADD_CASE(s, "quit", test_g07_quit_ends_the_run_after_the_callback_that_is_running,
 		 test_g07_quit_outside_a_run_ends_the_next_one_and_no_other,
 		 test_g07_quit_in_a_signal_handler_is_never_lost);
-	ADD_CASE(s, "fairness", test_g17_op_that_rearms_does_not_starve_a_post,
-		 test_g17_op_that_rearms_does_not_starve_a_job, test_g17_op_that_rearms_does_not_starve_a_timeout,
-		 test_g17_op_that_rearms_does_not_starve_a_quit,
-		 test_g17_posts_that_post_do_not_starve_an_op_nor_it_them,
-		 test_g17_turn_delivers_only_what_was_there_when_it_began);
 	return s;
 }

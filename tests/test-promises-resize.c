@@ -73,9 +73,9 @@ static void *release_elsewhere(void *data)
 	return NULL;
 }
 
-PROMISE(10, resized_ring_is_woken)
+static void resize_and_wake(unsigned flags)
 {
-	iou_t *iou = open_iou(8);
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .flags = flags });
 
 	for (int i = 0; i < 20; i++) {
 		ck_assert_int_eq(iou_hold(iou), 0);
@@ -88,6 +88,13 @@ PROMISE(10, resized_ring_is_woken)
 		pthread_join(thread, NULL);
 	}
 	run_and_free(iou);
+}
+
+/* In place where the kernel can, and built anew. */
+PROMISE(10, resized_ring_is_woken)
+{
+	resize_and_wake(0);
+	resize_and_wake(IOU_ANY_THREAD);
 }
 END_TEST
 

@@ -343,7 +343,7 @@ static void find_chains(const char *text, int *chains)
 /* In words of its own: what goes, what stays, and that chains are as they were, less who went. */
 static void expect(const char *text, int cancelled, char *left, char *gone)
 {
-	int chains[N_EACH];
+	int chains[N_EACH] = { 0 };
 	bool drains[N_EACH] = { false }, is_over[N_EACH] = { false };
 	bool is_soft = !(flags_of(text[cancelled]) & IOSQE_IO_HARDLINK);
 
