@@ -1,0 +1,157 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# What has to be there before anything can be built, and how to get it. Source this and call deps_need with names of groups:
+#	build	compiler, meson, ninja, pkg-config, liburing
+#	tests	Check, a C++ compiler (for the header's test)
+#	examples	libcrypto
+#	lint	clang, clang-format, clang-tidy, cppcheck, shellcheck
+#	sanitize	clang's sanitizers
+#	valgrind	valgrind
+# Debian and Ubuntu, Fedora and their kin, Arch. Nothing is installed, and nothing is printed, where nothing is missing.
+
+# Of each need: how to see that it is there (NAME>=VERSION where not any version will do), then its package for apt, dnf and
+# pacman; "-": not to be had there, and what needs it is skipped.
+deps_table() {
+	cat <<-'TABLE'
+		build    command cc            gcc          gcc                gcc
+		build    header  stdio.h       libc6-dev    glibc-devel        glibc
+		build    command python3       python3      python3            python
+		build    command meson>=1.0    meson        meson              meson
+		build    command ninja         ninja-build  ninja-build        ninja
+		build    command pkg-config    pkg-config   pkgconf-pkg-config pkgconf
+		build    module  liburing>=2.3 liburing-dev liburing-devel     liburing
+		tests    module  check>=0.13   check        check-devel        check
+		tests    command c++           g++          gcc-c++            gcc
+		tests    command nm            binutils     binutils           binutils
+		tests    command spin          spin         -                  -
+		examples module  libcrypto>=3.0 libssl-dev  openssl-devel      openssl
+		lint     command clang         clang        clang              clang
+		lint     command clang-format  clang-format clang-tools-extra  clang
+		lint     command clang-tidy    clang-tidy   clang-tools-extra  clang
+		lint     command cppcheck      cppcheck     cppcheck           cppcheck
+		lint     command shellcheck    shellcheck   ShellCheck         shellcheck
+		sanitize library clang         libclang-rt-dev compiler-rt     compiler-rt
+		sanitize command llvm-symbolizer llvm        llvm               llvm
+		valgrind command valgrind      valgrind     valgrind           valgrind
+		valgrind header  valgrind/memcheck.h valgrind valgrind-devel   valgrind
+	TABLE
+}
+
+deps_manager() {
+	local manager
+	for manager in apt-get dnf pacman; do
+		if command -v $manager >/dev/null; then
+			echo $manager
+			return
+		fi
+	done
+	return 1
+}
+
+# deps_has_version COMMAND VERSION
+deps_has_version() {
+	local has
+	has=$("$1" --version 2>/dev/null | head -n 1) &&
+		[[ $(printf '%s\n' "$2" "$has" | sort -V | head -n 1) == "$2" ]]
+}
+
+# deps_has_sanitizers COMPILER
+deps_has_sanitizers() {
+	local program status
+	program=$(mktemp) || return
+	echo 'int main(void) { return 0; }' | "$1" -fsanitize=thread -x c -o "$program" - 2>/dev/null
+	status=$?
+	rm -f "$program"
+	return $status
+}
+
+# deps_has KIND NAME[>=VERSION]
+deps_has() {
+	local name=${2%>=*} version=
+	[[ $2 != *'>='* ]] || version=${2#*>=}
+	case $1 in
+	command) command -v "$name" >/dev/null && { [[ -z $version ]] || deps_has_version "$name" "$version"; } ;;
+	module) pkg-config --exists "$name${version:+ >= $version}" 2>/dev/null ;;
+	library) deps_has_sanitizers "$name" ;;
+	header) echo "#include <$name>" | cc -E - >/dev/null 2>&1 ;;
+	esac
+}
+
+# deps_missing COLUMN GROUP...: the packages (that column of the table) of what is not there.
+deps_missing() {
+	local column=$1 group kind name packages
+	shift
+	deps_table | while read -r group kind name packages; do
+		[[ " $* " == *" $group "* ]] || continue
+		deps_has "$kind" "$name" || awk -v n="$column" '$n != "-" { print $n }' <<<"$packages"
+	done | sort -u
+}
+
+deps_as_root() {
+	if ((EUID == 0)); then
+		"$@"
+	else
+		sudo "$@"
+	fi
+}
+
+# deps_install MANAGER PACKAGE...
+deps_install() {
+	local manager=$1
+	shift
+	case $manager in
+	apt-get)
+		deps_as_root apt-get update -q &&
+			deps_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+		;;
+	dnf) deps_as_root dnf install -q -y "$@" ;;
+	pacman)
+		# A bare image has no list of packages yet.
+		deps_as_root pacman -S --noconfirm --needed "$@" || deps_as_root pacman -Sy --noconfirm --needed "$@"
+		;;
+	esac
+}
+
+# deps_need GROUP...: returns 0 if all is there in the end.
+deps_need() {
+	local manager column packages
+	manager=$(deps_manager) || manager=none
+	case $manager in
+	dnf) column=2 ;;
+	pacman) column=3 ;;
+	*) column=1 ;;
+	esac
+	mapfile -t packages < <(deps_missing $column "$@")
+	((${#packages[@]} > 0)) || return 0
+	if [[ $manager == none ]]; then
+		echo "Missing, to be installed by hand (these are Debian's names): ${packages[*]}" >&2
+		return 1
+	fi
+	if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+		echo "Missing, and neither root nor sudo to install it: ${packages[*]}" >&2
+		return 1
+	fi
+	echo "Installing with $manager: ${packages[*]}" >&2
+	deps_install "$manager" "${packages[@]}" >&2 </dev/null || {
+		echo "Could not install: ${packages[*]}" >&2
+		return 1
+	}
+	mapfile -t packages < <(deps_missing $column "$@")
+	((${#packages[@]} == 0)) || {
+		echo "Installed, but still not usable: ${packages[*]}" >&2
+		return 1
+	}
+}
+
+# deps_configure BUILD OPTION...: set the build directory up, or change the options of the one that is there.
+deps_configure() {
+	local build=$1
+	shift
+	if [[ ! -e $build/build.ninja ]]; then
+		meson setup "$build" "$(dirname "${BASH_SOURCE[0]}")/.." "$@" || return
+	elif [[ $(cat "$build/options" 2>/dev/null) != "$*" ]]; then
+		meson configure "$build" "$@" || return
+	fi
+	echo "$*" >"$build/options"
+}
