@@ -209,7 +209,7 @@ static void end(iou_t *iou, bool can_enter)
 	iou->is_running = true;
 	iou->runner = pthread_self();
 	/* The second time without an engine, should it fail on the way. */
-	if (iou__end_all(iou, &none, can_enter && !iou->error) < 0)
+	if (iou__end_all(iou, &none, can_enter && !iou->error) < 0 && iou__check(iou) == 0)
 		iou__end_all(iou, &none, false);
 	deliver_the_last(iou);
 	/* One of the callbacks has forked, and this is the child. */
