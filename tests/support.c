@@ -90,6 +90,18 @@ int support_settle(support_count_t *count, int wanted)
 	return now;
 }
 
+int support_steady(support_count_t *count)
+{
+	int last, now = count();
+
+	do {
+		last = now;
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+		now = count();
+	} while (now != last);
+	return now;
+}
+
 static int64_t cpu_us(int who)
 {
 	struct rusage usage;

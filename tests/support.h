@@ -56,6 +56,9 @@ int support_mappings(void);
  */
 int support_settle(support_count_t *count, int wanted);
 
+/** The count once it has not changed for some milliseconds: what to compare with later. */
+int support_steady(support_count_t *count);
+
 /** CPU time of all threads, and of this one, user and system, in microseconds. */
 int64_t support_cpu_us(void);
 int64_t support_thread_cpu_us(void);

@@ -37,7 +37,7 @@ static void set_up(void)
 	/* A sanitizer has a thread of its own, which may come with the first one of ours. */
 	pthread_create(&thread, NULL, nothing, NULL);
 	pthread_join(thread, NULL);
-	n_threads_before = support_settle(support_threads, 1 + support_sanitized());
+	n_threads_before = support_steady(support_threads);
 	iou__ops_init(&ops);
 	ck_assert_int_eq(iou__mailbox_init(&mailbox), 0);
 	iou__queue_init(&inbox);
@@ -543,6 +543,37 @@ START_TEST(test_stop_joins_all_workers)
 }
 END_TEST
 
+static atomic_int n_exited;
+
+/* What the thread does after the last of its jobs takes a while. */
+static void exit_slowly(void *data)
+{
+	(void)data;
+	for (int i = 0; i < 1000; i++)
+		sched_yield();
+	atomic_fetch_add(&n_exited, 1);
+}
+
+static int register_exit(void *data)
+{
+	return -pthread_setspecific(*(pthread_key_t *)data, data);
+}
+
+START_TEST(test_stop_waits_until_the_worker_has_exited)
+{
+	pthread_key_t key;
+
+	init(1, 0);
+	atomic_init(&n_exited, 0);
+	ck_assert_int_eq(pthread_key_create(&key, exit_slowly), 0);
+	submit(register_exit, &key);
+	ck_assert_int_eq(finish(), 0);
+	stop();
+	ck_assert_int_eq(atomic_load(&n_exited), 1);
+	pthread_key_delete(key);
+}
+END_TEST
+
 START_TEST(test_stop_without_workers_is_fine)
 {
 	init(4, 0);
@@ -640,8 +671,8 @@ Suite *suite(void)
 			 test_job_that_runs_or_has_run_cannot_be_withdrawn,
 			 test_withdrawal_and_worker_never_both_have_a_job);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
-	tcase = ADD_CASE(async_suite, "end", test_stop_joins_all_workers, test_stop_without_workers_is_fine,
-			 test_forked_child_abandons_the_workers);
+	tcase = ADD_CASE(async_suite, "end", test_stop_joins_all_workers, test_stop_waits_until_the_worker_has_exited,
+			 test_stop_without_workers_is_fine, test_forked_child_abandons_the_workers);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	return async_suite;
 }

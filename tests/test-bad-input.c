@@ -279,16 +279,17 @@ START_TEST(test_environment_overrides_auto_alone)
 }
 END_TEST
 
-/* Half of what can be addressed. */
+/* Half of what can be addressed. Valgrind refuses to map so much with another error. */
 START_TEST(test_worker_that_cannot_be_started_is_eagain)
 {
+	int error = RUNNING_ON_VALGRIND ? -EINVAL : -EAGAIN;
 	iou_t *iou = open_with((iou_config_t){ .entries = 4, .stack_size = SIZE_MAX / 2 & ~(size_t)0xffff });
 	struct seen seen;
 
 	take(iou, &seen);
 	io_uring_prep_nop(seen.op->sqe);
-	ck_assert_int_eq(iou_async(iou, never, NULL, never, NULL), -EAGAIN);
-	ck_assert_int_eq(iou_op_async(iou, seen.op, never, NULL, never, NULL), -EAGAIN);
+	ck_assert_int_eq(iou_async(iou, never, NULL, never, NULL), error);
+	ck_assert_int_eq(iou_op_async(iou, seen.op, never, NULL, never, NULL), error);
 	ck_assert_uint_eq(stats_of(iou).ops_new, 1);
 	ck_assert_int_eq(seen.op->sqe->opcode, IORING_OP_NOP);
 	ck_assert_int_eq(seen.op->sqe->fd, -1);

@@ -108,6 +108,24 @@ START_TEST(test_longer_with_anything_in_the_tail_is_too_big)
 }
 END_TEST
 
+/* A size that was never set is not taken for the length of anything. */
+START_TEST(test_size_that_is_absurd_is_too_big)
+{
+	static union {
+		iou_config_t config;
+		char room[4096];
+	} large;
+	iou_config_t checked;
+
+	large.config.size = sizeof(large);
+	ck_assert_int_eq(iou__config_read(&large.config, &checked), 0);
+	large.config.size = sizeof(large) + 1;
+	ck_assert_int_eq(iou__config_read(&large.config, &checked), -E2BIG);
+	large.config.size = SIZE_MAX;
+	ck_assert_int_eq(iou__config_read(&large.config, &checked), -E2BIG);
+}
+END_TEST
+
 START_TEST(test_unknown_flags_are_an_error)
 {
 	for (unsigned bit = 0; bit < 32; bit++) {
@@ -258,7 +276,8 @@ Suite *suite(void)
 	TCase *tcase;
 
 	ADD_CASE(config_suite, "size", test_no_config_is_an_error, test_shorter_than_1_0_is_an_error,
-		 test_longer_with_a_tail_of_zeros_is_fine, test_longer_with_anything_in_the_tail_is_too_big);
+		 test_longer_with_a_tail_of_zeros_is_fine, test_longer_with_anything_in_the_tail_is_too_big,
+		 test_size_that_is_absurd_is_too_big);
 	tcase = ADD_CASE(config_suite, "values", test_zeros_are_the_defaults, test_all_values_are_taken_over,
 			 test_unknown_flags_are_an_error, test_reserved_fields_must_be_zero,
 			 test_stack_size_is_what_pthreads_take, test_entries_have_a_range_of_their_own);

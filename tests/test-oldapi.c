@@ -46,13 +46,15 @@ static int make_file(size_t n)
 	char name[] = "/tmp/test-oldapi-XXXXXX";
 	int fd = mkostemp(name, O_CLOEXEC);
 
+	uint16_t *words = malloc(n + 2);
+
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(unlink(name), 0);
-	for (size_t i = 0; i < n; i += 2) {
-		uint16_t word = (uint16_t)(i / 2);
-
-		ck_assert_int_eq(write(fd, &word, 2), 2);
-	}
+	ck_assert_ptr_nonnull(words);
+	for (size_t i = 0; i < n / 2; i++)
+		words[i] = (uint16_t)i;
+	ck_assert_int_eq(write(fd, words, n), n);
+	free(words);
 	return fd;
 }
 

@@ -9,7 +9,8 @@
 
 #define N_MANY 3000
 #define N_THREADS 4
-#define JOBS_PER_THREAD 2000
+#define JOBS_PER_THREAD 500
+#define N_ROUNDS 500
 #define ALL_STATES ((1U << N_OP_STATES) - 1)
 #define LAST_INDEX ((1U << OP_INDEX_BITS) - 2)
 
@@ -265,6 +266,9 @@ static const enum op_state lives[][8] = {
 
 static void check_one_is_in(enum op_state in)
 {
+	bool is_job = in == OP_WAITING || in == OP_WORKING || in == OP_FINISHED;
+
+	ck_assert_uint_eq(ops.n_jobs, is_job);
 	for (int state = OP_NEW; state < N_OP_STATES; state++)
 		ck_assert_uint_eq(iou__ops_n(&ops, (enum op_state)state), state == (int)in);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_FREE), in == OP_FREE ? 0 : (uint32_t)-1);
@@ -296,15 +300,26 @@ START_TEST(test_counters_that_do_not_add_up_are_noticed)
 }
 END_TEST
 
-/* A worker's moves of its share of the jobs. */
+static pthread_barrier_t start;
+
+static void move_all(struct op **jobs, enum op_state from, enum op_state to)
+{
+	for (int i = 0; i < JOBS_PER_THREAD; i++)
+		iou__ops_move(&ops, jobs[i], from, to);
+}
+
+/* A worker's moves of its share of the jobs, again and again. */
 static void *work(void *data)
 {
-	struct op **jobs = data;
+	int n = support_slowness() > 1 ? N_ROUNDS / 50 : N_ROUNDS;
 
-	for (int i = 0; i < JOBS_PER_THREAD; i++)
-		iou__ops_move(&ops, jobs[i], OP_WAITING, OP_WORKING);
-	for (int i = 0; i < JOBS_PER_THREAD; i++)
-		iou__ops_move(&ops, jobs[i], OP_WORKING, OP_FINISHED);
+	pthread_barrier_wait(&start);
+	for (int i = 0; i < n; i++) {
+		move_all(data, OP_WAITING, OP_WORKING);
+		move_all(data, OP_WORKING, OP_FINISHED);
+		if (i < n - 1)
+			move_all(data, OP_FINISHED, OP_WAITING);
+	}
 	return NULL;
 }
 
@@ -319,16 +334,20 @@ START_TEST(test_no_move_of_a_worker_is_lost)
 		iou__ops_move(&ops, op, OP_NEW, OP_WAITING);
 		jobs[i / JOBS_PER_THREAD][i % JOBS_PER_THREAD] = op;
 	}
+	pthread_barrier_init(&start, NULL, N_THREADS + 1);
 	for (int i = 0; i < N_THREADS; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, work, jobs[i]), 0);
+	pthread_barrier_wait(&start);
 	/* Meanwhile the loop goes on with its own. */
 	for (int i = 0; i < JOBS_PER_THREAD; i++)
 		iou__ops_give_back(&ops, take_queued());
 	for (int i = 0; i < N_THREADS; i++)
 		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&start);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 0);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_WORKING), 0);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_FINISHED), N_THREADS * JOBS_PER_THREAD);
+	ck_assert_uint_eq(ops.n_jobs, N_THREADS * JOBS_PER_THREAD);
 	ck_assert(iou__ops_add_up(&ops));
 }
 END_TEST

@@ -276,20 +276,23 @@ static void count_alarm(int signal_number)
 }
 
 /* Every millisecond, and without SA_RESTART. */
-static void start_alarms(struct sigaction *old)
+static void start_alarms(void)
 {
 	const struct sigaction action = { .sa_handler = count_alarm };
 	const struct itimerval every_ms = { { .tv_usec = 1000 }, { .tv_usec = 1000 } };
 
 	n_alarms = 0;
-	sigaction(SIGALRM, &action, old);
+	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &every_ms, NULL);
 }
 
-static void stop_alarms(const struct sigaction *old)
+/* One may be on its way still, and for Check an alarm means to kill the process group: ignore them from now on. */
+static void stop_alarms(void)
 {
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+
 	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
-	sigaction(SIGALRM, old, NULL);
+	sigaction(SIGALRM, &ignore, NULL);
 }
 
 static int rearm_timeout(void *data)
@@ -307,10 +310,9 @@ PROMISE(15, alarms_neither_end_a_run_nor_reach_a_callback)
 	iou_t *iou = open_iou(8);
 	struct __kernel_timespec soon = { .tv_nsec = 10 * MS };
 	struct nap nap = { .iou = iou, .ns = 100 * MS };
-	struct sigaction old;
 	struct seen timeout;
 
-	start_alarms(&old);
+	start_alarms();
 	io_uring_prep_timeout(take(iou, &timeout), &soon, 0, 0);
 	iou_op_queue(iou, timeout.op, rearm_timeout, &timeout);
 	ck_assert_int_eq(iou_async(iou, take_nap, &nap, note_end, &nap), 0);
@@ -319,7 +321,7 @@ PROMISE(15, alarms_neither_end_a_run_nor_reach_a_callback)
 	ck_assert_int_eq(timeout.result, -ETIME);
 	ck_assert_int_gt(nap.ended_us, 0);
 	ck_assert_int_gt(n_alarms, 0);
-	stop_alarms(&old);
+	stop_alarms();
 	run_and_free(iou);
 }
 END_TEST
@@ -327,17 +329,16 @@ END_TEST
 PROMISE(15, alarms_do_not_shorten_a_wait)
 {
 	iou_t *iou = open_iou(8);
-	struct sigaction old;
 	int64_t began_us;
 
 	ck_assert_int_eq(iou_hold(iou), 0);
-	start_alarms(&old);
+	start_alarms();
 	began_us = support_now_us();
 	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 200 * MS }), 0);
 	ck_assert_int_ge(support_now_us() - began_us, 200000);
 	ck_assert_int_lt(support_now_us() - began_us, 1500000 * support_slowness());
 	ck_assert_int_gt(n_alarms, 0);
-	stop_alarms(&old);
+	stop_alarms();
 	ck_assert_int_eq(iou_release(iou), 0);
 	run_and_free(iou);
 }
@@ -345,13 +346,12 @@ END_TEST
 
 PROMISE(15, alarms_do_not_disturb_draining_and_freeing)
 {
-	struct sigaction old;
 	struct seen reads[16];
 	char bytes[16];
 	int fds[2];
 
 	open_pipe(fds);
-	start_alarms(&old);
+	start_alarms();
 	for (int i = 0; i < fewer(200, 10); i++) {
 		iou_t *iou = open_iou(8);
 		struct nap nap = { .iou = iou, .ns = 2 * MS };
@@ -370,7 +370,7 @@ PROMISE(15, alarms_do_not_disturb_draining_and_freeing)
 			ck_assert_int_eq(reads[j].n_calls, 1);
 		ck_assert_int_gt(nap.ended_us, 0);
 	}
-	stop_alarms(&old);
+	stop_alarms();
 	close_pipe(fds);
 }
 END_TEST

@@ -10,6 +10,10 @@
  *
  * Everything runs on the loop thread but the hashing (hash.c) and the reading of directories (dir.c), which are jobs.
  * Functions that return int return 0 or a negative errno, which ends the run, unless they say otherwise.
+ *
+ * Memory has a bound, whatever there is to sum: a head for each file that may be open (--depth), two blocks for each
+ * lane (two lanes more than there are workers), WINDOW_MAX names, a few chunks of output, and for each directory on the
+ * way to the one that is being walked the names that dir.c holds at a time.
  */
 #ifndef IOU_SUM_H
 #define IOU_SUM_H

@@ -142,10 +142,7 @@ int sum_init(struct sum *sum, const struct options *options)
 		fprintf(stderr, "iou-sum: cannot set up io_uring: %s\n", strerror(-r));
 		return r;
 	}
-/* Some more than can be hashed at a time, so that when one block is done the next has been read. */
-#ifndef XL
-#define XL 2
-#endif
+	/* Some more than can be hashed at a time, so that when one block is done the next has been read. */
 	sum->lanes.max = sum->n_workers + 2;
 	sum->source = source_new(sum, sum_go_on, sum);
 	if (sum->source)
