@@ -122,7 +122,7 @@ tap_ok 'a named pipe' diff <({
 
 # Directories.
 mkdir -p tree/a/b/c tree/a.d tree/a-d tree/z tree/empty
-for name in a/x a/b/y a/b/c/z a.txt a-b a0 a.d/1 a-d/1 z/1 $'z/new\nline' z/.hidden .dot '-'; do
+for name in B.txt a/x a/b/y a/b/c/z a.txt a-b a0 a.d/1 a-d/1 z/1 $'z/new\nline' z/.hidden .dot '-'; do
 	echo "$name" >"tree/$name"
 done
 ln -s ../big tree/link
@@ -137,6 +137,7 @@ as_found() {
 }
 
 tap_ok 'a directory: sorted, links and pipes left alone' diff <(as_found tree) <(iou_sum tree)
+tap_ok 'a directory: nothing to complain of' eval 'status_is 0 iou_sum tree 2>err >/dev/null && diff /dev/null err'
 tap_ok 'a directory, one open file' diff <(as_found tree) <(iou_sum --depth 1 --workers 1 tree)
 tap_ok 'a directory with a slash' diff <(as_found tree/) <(iou_sum tree/)
 tap_ok 'the current directory' eval 'cd tree && diff <(as_found .) <(iou_sum .)'

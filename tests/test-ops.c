@@ -10,7 +10,7 @@
 #define N_MANY 3000
 #define N_THREADS 4
 #define JOBS_PER_THREAD 500
-#define N_ROUNDS 500
+#define N_ROUNDS 4000
 #define ALL_STATES ((1U << N_OP_STATES) - 1)
 #define LAST_INDEX ((1U << OP_INDEX_BITS) - 2)
 
@@ -311,7 +311,7 @@ static void move_all(struct op **jobs, enum op_state from, enum op_state to)
 /* A worker's moves of its share of the jobs, again and again. */
 static void *work(void *data)
 {
-	int n = support_slowness() > 1 ? N_ROUNDS / 50 : N_ROUNDS;
+	int n = support_slowness() > 1 ? N_ROUNDS / 400 : N_ROUNDS;
 
 	pthread_barrier_wait(&start);
 	for (int i = 0; i < n; i++) {

@@ -296,10 +296,11 @@ PROMISE(13, any_thread_may_run_in_turn)
 	struct turns turns[2] = { { iou, &sems[0], &sems[1], n, 0, 0, 0 }, { iou, &sems[1], &sems[0], n, 0, 0, 0 } };
 	pthread_t threads[2];
 
-	for (int i = 0; i < 2; i++) {
+	/* Both before the first thread begins: it posts to the other's. */
+	for (int i = 0; i < 2; i++)
 		sem_init(&sems[i], 0, i == 0);
+	for (int i = 0; i < 2; i++)
 		threads[i] = start_thread(run_in_turn, &turns[i]);
-	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
 	for (int i = 0; i < 2; i++) {

@@ -43,7 +43,8 @@ static int run(struct sum *sum)
 		r = sum_go_on(sum);
 	if (r == 0)
 		r = iou_run(sum->iou);
-	return r;
+	/* A sum that is missing must not look like success. */
+	return r == 0 && !sum->is_over && !caught ? -ECANCELED : r;
 }
 
 static void report_failure(const struct sum *sum, int r)
