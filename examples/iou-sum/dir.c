@@ -38,7 +38,7 @@ static int make_room(struct dir *dir, size_t n_bytes)
 		dir->names = names;
 		dir->names_size = size;
 	}
-	while (dir->text_bytes + n_bytes > dir->text_size) {
+	while (!dir->text || dir->text_bytes + n_bytes > dir->text_size) {
 		size_t size = dir->text_size ? 2 * dir->text_size : 1024;
 		char *text = realloc(dir->text, size);
 
