@@ -235,6 +235,7 @@ static int end(struct file *file)
 	if (file->lane && !item->error && !EVP_DigestFinal_ex(file->lane->ctx, item->digest, NULL))
 		fail(file, EIO);
 	item->is_done = true;
+	sum->progress.n_files++;
 	give_back_file(&sum->files, file);
 	if (file->lane)
 		r = lane_give_back(&sum->lanes, file->lane);

@@ -31,7 +31,7 @@
 /* What is read first goes here: a file that fits is hashed at one go, together with others. */
 #define HEAD_BYTES (32 * 1024)
 /* What does not fit goes on in blocks of this size, two for each file that has a lane. */
-#define BLOCK_BYTES (256 * 1024)
+#define BLOCK_BYTES (192 * 1024)
 /* So many names may be done before the one at the front is. */
 #define WINDOW_MAX 4096
 

@@ -162,7 +162,6 @@ static int report_list(struct sum *sum, const struct tally *tally)
 
 static int report_file(struct sum *sum, const struct item *item)
 {
-	sum->progress.n_files++;
 	if (item->tally)
 		return check(sum, item);
 	return item->error ? complain_of_error(sum, item) : say_sum(sum, item);
