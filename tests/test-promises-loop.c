@@ -236,7 +236,11 @@ static void *send_signals(void *data)
 PROMISE(07, quit_in_a_signal_handler_is_never_lost)
 {
 	const struct sigaction action = { .sa_handler = quit_from_handler };
-	struct sender sender = { .to = pthread_self(), .n = fewer(3000, 100) };
+	/*
+	 * TSan keeps a signal that comes just before a system call it does not know until the thread's next atomic operation:
+	 * once in some 3,000, so that only a few can be sent there.
+	 */
+	struct sender sender = { .to = pthread_self(), .n = support_sanitized() ? 5 : fewer(3000, 100) };
 	iou_t *iou = open_iou(4);
 	struct sigaction old;
 
