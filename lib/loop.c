@@ -279,6 +279,8 @@ int iou_flush(iou_t *iou)
 {
 	int r = iou__check(iou);
 
+	if (r == 0 && !iou__may_own(iou))
+		r = -EPERM;
 	if (r == 0 && iou->is_ending)
 		return 0; /* nothing new starts */
 	if (r == 0)
