@@ -63,15 +63,34 @@ static const struct timespec *shorter(const iou_t *iou, const struct timespec *l
 	return left;
 }
 
+/*
+ * A multishot timeout that has fired is not found by a cancellation until the kernel has set it going again, and the
+ * kernel does such work after it has submitted: one that fires while its callback runs would be missed each time. So
+ * it is cancel, enter, and cancel once more.
+ */
+static int cancel_and_wait(iou_t *iou, const struct timespec *timeout)
+{
+	int r;
+
+	iou_cancel_all(iou);
+	r = iou__submit_all(iou);
+	if (r < 0)
+		return r;
+	iou_cancel_all(iou);
+	return iou__submit_and_wait(iou, timeout);
+}
+
 /* One round. What callbacks return is of no interest here. */
 static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
 {
 	int r = 0;
 
-	if (can_enter)
-		r = iou__submit_and_wait(iou, timeout);
-	else
+	if (can_enter) {
+		r = cancel_and_wait(iou, timeout);
+	} else {
+		iou_cancel_all(iou);
 		wait_for_mail(iou, timeout);
+	}
 	iou__deliver(iou);
 	return r < 0 ? r : iou__check(iou); /* in the child of a callback that forked this is where it ends */
 }
@@ -88,7 +107,6 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 		uint64_t n_before = iou__n_ops_pending(iou);
 		const struct timespec *left = iou__deadline_left(deadline, &time_left);
 
-		iou_cancel_all(iou);
 		r = end_some(iou, shorter(iou, left, &pause), can_enter);
 		if (r < 0 || iou__n_ops_pending(iou) < n_before)
 			pause.tv_nsec = FIRST_PAUSE_NS;

@@ -443,6 +443,61 @@ PROMISE(09, drain_keeps_a_quit_for_the_next_run)
 }
 END_TEST
 
+/* Fires again while its callback runs. */
+static int be_slow(void *data)
+{
+	struct seen *seen = data;
+
+	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+	return see(seen);
+}
+
+PROMISE(09, drain_ends_a_multishot_timer_that_fires_while_its_callback_runs)
+{
+	iou_t *iou = open_iou(8);
+	struct __kernel_timespec time = { .tv_nsec = 500000 };
+	struct seen timer;
+
+	/* IORING_TIMEOUT_MULTISHOT, Linux 6.4 */
+	io_uring_prep_timeout(take(iou, &timer), &time, 0, 1U << 6);
+	iou_op_queue(iou, timer.op, be_slow, &timer);
+	ck_assert_int_eq(iou_run_once(iou, NULL), 1);
+	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+	ck_assert_int_eq(iou_drain(iou, &(struct timespec){ .tv_sec = 5 }), 0);
+	ck_assert_int_eq(timer.result, -ECANCELED);
+	run_and_free(iou);
+}
+END_TEST
+
+static void *flush_it(void *iou)
+{
+	return (void *)(intptr_t)iou_flush(iou);
+}
+
+static int flush_elsewhere(void *data)
+{
+	struct seen *seen = data;
+	void *result;
+
+	pthread_join(start_thread(flush_it, seen->iou), &result);
+	seen->answer = (int)(intptr_t)result;
+	return see(seen);
+}
+
+PROMISE(09, flush_elsewhere_is_refused_while_drain_delivers)
+{
+	iou_t *iou = open_iou(8);
+	struct seen nop;
+
+	io_uring_prep_nop(take(iou, &nop));
+	iou_op_queue(iou, nop.op, flush_elsewhere, &nop);
+	ck_assert_int_eq(iou_drain(iou, NULL), 0);
+	ck_assert_int_eq(nop.n_calls, 1);
+	ck_assert_int_eq(nop.answer, -EPERM);
+	run_and_free(iou);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-free");
@@ -457,6 +512,8 @@ Suite *suite(void)
 		 test_g09_free_in_a_drain_is_carried_out_when_that_returns,
 		 test_g09_free_elsewhere_is_busy_while_ops_of_a_live_thread_are_in_flight);
 	ADD_CASE(s, "drain", test_g09_drain_has_a_bound_and_the_instance_is_usable_afterwards,
-		 test_g09_drain_keeps_a_quit_for_the_next_run);
+		 test_g09_drain_keeps_a_quit_for_the_next_run,
+		 test_g09_drain_ends_a_multishot_timer_that_fires_while_its_callback_runs,
+		 test_g09_flush_elsewhere_is_refused_while_drain_delivers);
 	return s;
 }
