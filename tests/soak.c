@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Random walks over the whole API, for as long as wanted: see walk/world.h. A walk that fails names its seed, and is walked
+ * again with --seed SEED --walks 1.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "walk/world.h"
+
+/* A walk takes some milliseconds, with sanitizers a second; one that takes so long hangs. */
+#define HANG_S 120
+
+struct plan {
+	uint64_t seed;
+	uint64_t n_walks; /* 0: as the time allows */
+	unsigned n_steps;
+	int64_t seconds;
+	bool is_verbose;
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: soak [--seconds N] [--walks N] [--steps N] [--seed N] [--verbose]\n"
+	      "\n"
+	      "Walks at random over the API of libiou, with seeds from the given one on (default: from the clock), and\n"
+	      "checks at each step what is promised. Stops after so many seconds (default: 10) or walks.\n",
+	      to);
+}
+
+static void hang(int signal)
+{
+	(void)signal;
+	if (write(STDERR_FILENO, walk_name, strlen(walk_name)) > 0)
+		(void)!write(STDERR_FILENO, ": hangs\n", 8);
+	abort();
+}
+
+static uint64_t number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	if (!*text || *end || *text == '-') {
+		usage(stderr);
+		exit(2);
+	}
+	return n;
+}
+
+static struct plan read_arguments(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seconds", required_argument, NULL, 's' },
+		{ "walks", required_argument, NULL, 'w' },
+		{ "steps", required_argument, NULL, 'n' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct plan plan = { .seed = (uint64_t)time(NULL) * 1000000, .n_steps = 300, .seconds = 10 };
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (option) {
+		case 's':
+			plan.seconds = (int64_t)number(optarg);
+			break;
+		case 'w':
+			plan.n_walks = number(optarg);
+			break;
+		case 'n':
+			plan.n_steps = (unsigned)number(optarg);
+			break;
+		case 'r':
+			plan.seed = number(optarg);
+			break;
+		case 'v':
+			plan.is_verbose = true;
+			break;
+		default:
+			usage(option == 'h' ? stdout : stderr);
+			exit(option == 'h' ? 0 : 2);
+		}
+	}
+	if (optind < argc) {
+		usage(stderr);
+		exit(2);
+	}
+	return plan;
+}
+
+static bool is_over(const struct plan *plan, uint64_t n_walks, int64_t begin)
+{
+	return plan->n_walks ? n_walks == plan->n_walks : time(NULL) >= begin + plan->seconds;
+}
+
+int main(int argc, char **argv)
+{
+	struct plan plan = read_arguments(argc, argv);
+	int64_t begin = time(NULL);
+	uint64_t n_walks;
+
+	signal(SIGALRM, hang);
+	for (n_walks = 0; !is_over(&plan, n_walks, begin); n_walks++) {
+		struct source source = source_of_seed(plan.seed + n_walks);
+
+		snprintf(walk_name, sizeof(walk_name), "soak: --seed %" PRIu64 " --steps %u", plan.seed + n_walks,
+			 plan.n_steps);
+		if (plan.is_verbose)
+			fprintf(stderr, "%s\n", walk_name);
+		alarm(HANG_S);
+		walk(&source, plan.n_steps);
+	}
+	alarm(0);
+	printf("soak: %" PRIu64 " walks from seed %" PRIu64 " on, %" PRId64 " s\n", n_walks, plan.seed,
+	       (int64_t)time(NULL) - begin);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a walk chooses from. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "world.h"
+
+#define MANY 200
+#define FULL_BYTES 4096
+
+/* Ops. */
+
+static unsigned choose_flags(const struct kind *kind, struct source *source)
+{
+	unsigned flags = 0;
+
+	if (source_one_in(source, 8))
+		flags |= IOSQE_ASYNC;
+	if (source_one_in(source, 24))
+		flags |= IOSQE_IO_DRAIN;
+	if ((kind->traits & MAY_SKIP) && source_one_in(source, 6))
+		flags |= IOSQE_CQE_SKIP_SUCCESS;
+	return flags;
+}
+
+static void queue_one(struct world *world, struct source *source)
+{
+	const struct kind *kind = kind_pick(source, 0);
+	struct act *act = act_new(world, kind, source);
+
+	if (act)
+		act_queue(act, choose_flags(kind, source), NULL);
+}
+
+static void queue_nops(struct world *world, struct source *source)
+{
+	for (unsigned n = 1 + source_pick(source, 24); n; n--) {
+		struct act *act = act_new(world, kind_nop(), source);
+
+		if (act)
+			act_queue(act, 0, NULL);
+	}
+}
+
+/* One member of a chain; limited by a timeout where it is the last. */
+static void queue_link(struct world *world, struct source *source, struct chain *chain, bool is_last)
+{
+	const struct kind *kind = kind_pick(source, MAY_LINK);
+	bool is_limited = is_last && source_one_in(source, 4);
+	unsigned link = source_one_in(source, 4) ? IOSQE_IO_HARDLINK : IOSQE_IO_LINK;
+	struct act *act = act_new(world, kind, source);
+
+	if (!act)
+		return;
+	act->is_limited = is_limited;
+	act_queue(act, choose_flags(kind, source) | (is_limited ? IOSQE_IO_LINK : is_last ? 0 : link), chain);
+	act = is_limited ? act_new(world, kind_link_timeout(), source) : NULL;
+	if (act)
+		act_queue(act, 0, chain);
+}
+
+static void queue_chain(struct world *world, struct source *source)
+{
+	struct chain *chain = chain_new(world);
+
+	for (unsigned n = 1 + source_pick(source, 6); n; n--)
+		queue_link(world, source, chain, n == 1);
+}
+
+/* A submission ends it: what comes later is not linked to it, whatever becomes of it. */
+static void flush_open_chain(struct world *world, struct source *source)
+{
+	const struct kind *kind = kind_pick(source, MAY_LINK);
+	struct act *act = act_new(world, kind, source);
+
+	if (act)
+		act_queue(act, choose_flags(kind, source) | IOSQE_IO_LINK, chain_new(world));
+	run_flush(world);
+}
+
+static void take_and_drop(struct world *world, struct source *source)
+{
+	struct act *act = TAILQ_FIRST(&world->news);
+
+	if (act && source_one_in(source, 2))
+		act_drop(act);
+	else if (world->n_new < 8)
+		act_new(world, kind_pick(source, 0), source);
+}
+
+static void queue_old(struct world *world, struct source *source)
+{
+	struct act *act = TAILQ_FIRST(&world->news);
+
+	if (!act)
+		return;
+	if (source_one_in(source, 4)) {
+		/* Others are as they were: the preparation of a multishot, say, is none of a job's. */
+		iou_op_reset(world->iou, act->op);
+		act_drop(act);
+		return;
+	}
+	act_queue(act, choose_flags(act->kind, source), NULL);
+}
+
+static void misuse(struct world *world, struct source *source)
+{
+	struct act *act = act_pick(world, source);
+
+	if (act && act->op && source_one_in(source, 2))
+		iou_op_queue(world->iou, act->op, (int (*)(void *))abort, NULL);
+	else
+		iou_op_queue(world->iou, NULL, (int (*)(void *))abort, NULL);
+	world->has_misused = true;
+}
+
+static void cancel_one(struct world *world, struct source *source)
+{
+	struct act *act = act_pick(world, source);
+
+	if (act && act->op)
+		act_cancel(act, source_one_in(source, 2));
+	CHECK(!world->old_identity || iou_cancel_id(world->iou, world->old_identity) == -ENOENT);
+}
+
+static void cancel_all(struct world *world)
+{
+	int n = iou_cancel_all(world->iou);
+
+	CHECK_RESULT(n >= 0 && n <= (int)(world->n_alive + world->n_silent), n);
+	acts_are_cancelled(world);
+}
+
+/* The instance. */
+
+static void resize(struct world *world, struct source *source)
+{
+	unsigned entries = 1U << source_pick(source, 9);
+	iou_info_t info = { .size = sizeof(info) };
+	int r = iou_resize(world->iou, entries);
+
+	world->epoch++;
+	/* Where the ring would have to be built anew something stands in the way: buffers, if nothing else. */
+	CHECK_RESULT(r == 0 || r == -EBUSY, r);
+	CHECK(r == 0 || world->is_ending || !world->is_bound || world->config.flags ||
+	      iou_cancel_id(world->iou, 0) == -ENOENT);
+	CHECK(iou_info(world->iou, &info) == 0);
+	CHECK(r < 0 || info.sq_entries == entries);
+}
+
+static void ask(struct world *world)
+{
+	if (world->is_in_callback) {
+		CHECK(iou_run(world->iou) == -EBUSY);
+		CHECK(iou_drain(world->iou, NULL) == -EBUSY);
+		CHECK(iou_run_once(world->iou, &(struct timespec){ 0 }) == -EBUSY);
+	}
+	CHECK(iou_op_new(NULL) == NULL && errno == EINVAL);
+	CHECK(iou_resize(world->iou, 0) == -EINVAL);
+	CHECK(iou_ring(world->iou));
+	run_check_counts(world);
+}
+
+/* Data, and somebody to accept. */
+
+static void feed(struct world *world, struct source *source)
+{
+	static const char bytes[SLOT_BYTES];
+	struct stream *stream = &world->streams[source_pick(source, N_STREAMS)];
+	unsigned n = 1 + source_pick(source, SLOT_BYTES / 2);
+	int n_there = 0;
+
+	CHECK(ioctl(stream->out, FIONREAD, &n_there) == 0);
+	if (n_there > FULL_BYTES)
+		return;
+	CHECK(write(stream->in, bytes, n) == n);
+	stream->n_in += n;
+}
+
+static void knock(struct world *world)
+{
+	struct sockaddr_un address;
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	CHECK(fd >= 0 && getsockname(world->listener, (struct sockaddr *)&address, &length) == 0);
+	CHECK(connect(fd, (struct sockaddr *)&address, length) == 0 || errno == EAGAIN);
+	close(fd);
+}
+
+static void post_to_myself(struct world *world, struct source *source)
+{
+	act_post(&world->helpers[OWN_HELPER], source);
+}
+
+void step_anywhere(struct world *world, struct source *source)
+{
+	switch (source_pick(source, 24)) {
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+	case 4:
+		queue_one(world, source);
+		break;
+	case 5:
+		queue_nops(world, source);
+		break;
+	case 6:
+	case 7:
+		queue_chain(world, source);
+		break;
+	case 8:
+		take_and_drop(world, source);
+		break;
+	case 9:
+		queue_old(world, source);
+		break;
+	case 10:
+	case 11:
+		cancel_one(world, source);
+		break;
+	case 12:
+		if (source_one_in(source, 4))
+			cancel_all(world);
+		break;
+	case 13:
+		resize(world, source);
+		break;
+	case 14:
+		ask(world);
+		break;
+	case 15:
+		act_start_job(world, source);
+		break;
+	case 16:
+		act_start_async(world, source);
+		break;
+	case 17:
+		post_to_myself(world, source);
+		break;
+	case 18:
+		knock(world);
+		break;
+	case 19:
+		if (source_one_in(source, 2))
+			run_flush(world);
+		else if (!world->has_misused)
+			flush_open_chain(world, source);
+		break;
+	case 20:
+		if (source_one_in(source, 8))
+			misuse(world, source);
+		break;
+	case 21:
+		if (world->is_in_callback && source_one_in(source, 64))
+			run_ask_free(world);
+		else if (source_one_in(source, 4))
+			run_ask_quit(world);
+		break;
+	default:
+		feed(world, source);
+		break;
+	}
+}
+
+/* Outside callbacks. */
+
+static void run_for_a_while(struct world *world)
+{
+	struct timespec timeout = { .tv_nsec = source_pick(world->source, 4) * 200000L };
+
+	run_once(world, &timeout);
+}
+
+/* A helper sees to it that it ends. */
+static void run(struct world *world)
+{
+	struct helper *helper = &world->helpers[source_pick(world->source, OWN_HELPER)];
+
+	helpers_wait(world);
+	helper_start(helper, world->source, true, false);
+	run_until_stopped(world);
+	helpers_wait(world);
+}
+
+static void drain(struct world *world)
+{
+	struct timespec timeout = { .tv_nsec = source_pick(world->source, 3) * 1000000L };
+
+	run_drain(world, source_one_in(world->source, 2) ? &timeout : NULL);
+}
+
+/* As a foreign loop does: wait for the descriptor, then run. */
+static void run_as_foreign_loop(struct world *world)
+{
+	struct pollfd fd = { .events = POLLIN };
+	int r = iou_fd(world->iou);
+
+	CHECK_RESULT(r >= 0 && (world->fd < 0 || world->fd == r), r);
+	world->fd = fd.fd = r;
+	run_flush(world);
+	post_to_myself(world, world->source);
+	CHECK(poll(&fd, 1, 10000) == 1);
+	run_once(world, &(struct timespec){ 0 });
+}
+
+/* In the child everything but freeing is refused; the parent does not notice. */
+static void fork_once(struct world *world)
+{
+	pid_t child = fork();
+	int status;
+
+	CHECK(child >= 0);
+	if (child == 0) {
+		bool is_so = iou_run(world->iou) == -EOWNERDEAD && iou_flush(world->iou) == -EOWNERDEAD &&
+			     !iou_op_new(world->iou) && errno == EOWNERDEAD && iou_pending(world->iou) == -EOWNERDEAD &&
+			     !iou_free(world->iou);
+
+		_exit(is_so ? 0 : 1);
+	}
+	CHECK(waitpid(child, &status, 0) == child);
+	CHECK_RESULT(WIFEXITED(status) && WEXITSTATUS(status) == 0, status);
+}
+
+void step_outside(struct world *world)
+{
+	struct source *source = world->source;
+
+	switch (source_pick(source, 16)) {
+	case 0:
+	case 1:
+	case 2:
+		run_for_a_while(world);
+		break;
+	case 3:
+		run(world);
+		break;
+	case 4:
+		if (source_one_in(source, 4))
+			drain(world);
+		break;
+	case 5:
+		if (source_one_in(source, 4))
+			run_as_foreign_loop(world);
+		break;
+	case 6:
+		if (source_one_in(source, 32))
+			fork_once(world);
+		break;
+	case 7:
+		helper_start(&world->helpers[source_pick(source, OWN_HELPER)], source, false, false);
+		break;
+	default:
+		if (world->n_alive + world->n_silent < MANY)
+			step_anywhere(world, source);
+		break;
+	}
+}
+
+/* The walk. */
+
+/* Others hold, post, and let go; as soon as nothing is pending it is freed, while they are still on their way out. */
+static void free_behind_helpers(struct world *world)
+{
+	helpers_wait(world);
+	while (world->iou && (world->n_alive || world->has_misused))
+		run_drain(world, NULL);
+	if (!world->iou)
+		return;
+	for (int i = 0; i < OWN_HELPER; i++)
+		CHECK(iou_hold(world->iou) == 0);
+	for (int i = 0; i < OWN_HELPER; i++)
+		helper_start(&world->helpers[i], world->source, false, true);
+	/* What posts have started may never end by itself. */
+	while (world->iou && iou_pending(world->iou)) {
+		run_once(world, &(struct timespec){ .tv_nsec = 1000000 });
+		if (world->iou && world->n_alive)
+			run_drain(world, &(struct timespec){ .tv_nsec = 1000000 });
+	}
+	if (world->iou)
+		CHECK(world->n_foreign == world->n_messages);
+}
+
+static void end(struct world *world)
+{
+	if (world->iou && source_one_in(world->source, 2))
+		free_behind_helpers(world);
+	else
+		helpers_wait(world);
+	if (world->iou)
+		run_free(world);
+}
+
+void walk(struct source *source, unsigned n_steps)
+{
+	struct world world;
+
+	world_open(&world, source);
+	for (; n_steps && world.iou && !source_is_over(source); n_steps--) {
+		if (world.driver.is_there && source_one_in(source, 4))
+			driver_call(&world, step_outside);
+		else
+			step_outside(&world);
+	}
+	end(&world);
+	world_close(&world);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* An instance, what its ops work on, and what must be so before and after it. */
+#include "world.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PAINT 0xa5
+
+char walk_name[64] = "a walk";
+
+_Noreturn void walk_fail_with(const char *file, int line, const char *condition, long long result)
+{
+	fprintf(stderr, "%s: %s:%d: not so: %s (%lld)\n", walk_name, file, line, condition, result);
+	abort();
+}
+
+_Noreturn void walk_fail(const char *file, int line, const char *condition)
+{
+	walk_fail_with(file, line, condition, 0);
+}
+
+/* Memory for the kernel. Where it writes when nobody has asked it to, the paint is gone. */
+
+static void paint(unsigned char *memory, size_t n)
+{
+	memset(memory, PAINT, n);
+}
+
+static void check_paint(const unsigned char *memory, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		CHECK_RESULT(memory[i] == PAINT, (long long)i);
+}
+
+static unsigned char *map_painted(void)
+{
+	void *memory = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(memory != MAP_FAILED);
+	paint(memory, ARENA_BYTES);
+	return memory;
+}
+
+/* It is looked at once more when some walks have gone by: an instance that is gone may still have somebody write. */
+static void bury(unsigned char *arena)
+{
+	static unsigned char *graves[16];
+	static unsigned next;
+	unsigned char **grave = &graves[next++ % 16];
+
+	check_paint(arena, ARENA_BYTES);
+	if (*grave) {
+		check_paint(*grave, ARENA_BYTES);
+		munmap(*grave, ARENA_BYTES);
+	}
+	*grave = arena;
+}
+
+unsigned char *world_take_slot(struct world *world)
+{
+	unsigned i = 0;
+
+	while (world->is_slot_taken[i])
+		CHECK(++i < N_SLOTS);
+	world->is_slot_taken[i] = true;
+	check_paint(world->arena + i * SLOT_BYTES, SLOT_BYTES);
+	return world->arena + i * SLOT_BYTES;
+}
+
+void world_give_slot(struct world *world, unsigned char *slot)
+{
+	/* No op asks for more than half of it. */
+	check_paint(slot + SLOT_BYTES / 2, SLOT_BYTES / 2);
+	paint(slot, SLOT_BYTES);
+	world->is_slot_taken[(slot - world->arena) / SLOT_BYTES] = false;
+}
+
+void world_give_ring_buffer(struct world *world, unsigned id)
+{
+	CHECK_RESULT(id < RING_BUFFERS, id);
+	io_uring_buf_ring_add(world->buf_ring, world->ring_buffers + id * SLOT_BYTES, SLOT_BYTES, (unsigned short)id,
+			      io_uring_buf_ring_mask(RING_BUFFERS), 0);
+	io_uring_buf_ring_advance(world->buf_ring, 1);
+}
+
+/* Files */
+
+unsigned char world_file_byte(unsigned i)
+{
+	return (unsigned char)(i * 7 + 1);
+}
+
+static int open_file(void)
+{
+	int fd = memfd_create("walk", MFD_CLOEXEC);
+
+	CHECK(fd >= 0);
+	for (unsigned i = 0; i < FILE_BYTES; i++) {
+		unsigned char byte = world_file_byte(i);
+
+		CHECK(pwrite(fd, &byte, 1, i) == 1);
+	}
+	return fd;
+}
+
+static int listen_anywhere(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	/* Without a name the kernel finds one, see unix(7). */
+	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address.sun_family)) == 0);
+	CHECK(listen(fd, 64) == 0);
+	return fd;
+}
+
+static void connect_tcp(struct stream *stream)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1) == 0);
+	CHECK(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
+	stream->in = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(stream->in >= 0 && connect(stream->in, (struct sockaddr *)&address, length) == 0);
+	stream->out = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(stream->out >= 0);
+	close(listener);
+}
+
+static void open_streams(struct stream *streams)
+{
+	int fds[2];
+
+	for (int i = 0; i < N_STREAMS; i++) {
+		streams[i] = (struct stream){ 0 };
+		if (i == TCP_PAIR) {
+			connect_tcp(&streams[i]);
+			continue;
+		}
+		CHECK((i == UNIX_PAIR ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)
+				      : pipe2(fds, O_CLOEXEC)) == 0);
+		streams[i].out = fds[0];
+		streams[i].in = fds[1];
+	}
+}
+
+/* What went in has come out, or is still there. A read that outlives its instance, or a completion that got lost, shows here. */
+static void close_stream(struct stream *stream)
+{
+	int n_left = 0;
+
+	for (int i = 0; i < 1000 && stream->n_in != stream->n_out + (unsigned)n_left; i++) {
+		CHECK(ioctl(stream->out, FIONREAD, &n_left) == 0);
+		if (i)
+			usleep(1000); /* TCP takes a moment */
+	}
+	CHECK_RESULT(stream->n_in == stream->n_out + (unsigned)n_left,
+		     (long long)(stream->n_in - stream->n_out) - n_left);
+	close(stream->in);
+	close(stream->out);
+}
+
+/* The instance */
+
+static void choose_config(struct world *world)
+{
+	static const unsigned entries[] = { 1, 2, 4, 8, 64, 128 };
+	struct source *source = world->source;
+
+	world->config = (iou_config_t){
+		.size = sizeof(iou_config_t),
+		.engine = IOU_ENGINE_URING,
+		.entries = entries[source_pick(source, 6)],
+		.workers = source_pick(source, 3),
+		.foreign_cqe = act_foreign_cqe,
+		.foreign_cqe_data = world,
+	};
+	if (source_one_in(source, 4))
+		world->config.flags |= IOU_ANY_THREAD;
+	if (source_one_in(source, 16))
+		world->config.flags |= IOU_SQPOLL;
+	if (source_one_in(source, 3))
+		world->config.cq_entries = world->config.entries;
+}
+
+/* Through iou_ring(), as programs do. */
+static void register_things(struct world *world)
+{
+	struct io_uring *ring = iou_ring(world->iou);
+	struct io_uring_buf_reg reg = {
+		.ring_addr = (__u64)(uintptr_t)world->buf_ring,
+		.ring_entries = RING_BUFFERS,
+		.bgid = RING_GROUP,
+	};
+	int files[N_STREAMS];
+
+	CHECK(io_uring_register_buf_ring(ring, &reg, 0) == 0);
+	for (unsigned i = 0; i < RING_BUFFERS; i++)
+		world_give_ring_buffer(world, i);
+	world->has_files = source_one_in(world->source, 3);
+	for (int i = 0; i < N_STREAMS; i++)
+		files[i] = world->streams[i].out;
+	if (world->has_files)
+		CHECK(io_uring_register_files(ring, files, N_STREAMS) == 0);
+}
+
+static int count_descriptors(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+void world_open(struct world *world, struct source *source)
+{
+	*world = (struct world){ .source = source, .n_descriptors = count_descriptors(), .fd = -1, .epoch = 1 };
+	TAILQ_INIT(&world->news);
+	TAILQ_INIT(&world->alive);
+	TAILQ_INIT(&world->silent);
+	SLIST_INIT(&world->chains);
+	open_streams(world->streams);
+	world->file = open_file();
+	world->listener = listen_anywhere();
+	world->arena = map_painted();
+	CHECK(posix_memalign((void **)&world->buf_ring, 4096, 4096) == 0);
+	io_uring_buf_ring_init(world->buf_ring);
+	world->ring_buffers = malloc(RING_BUFFERS * SLOT_BYTES);
+	CHECK(world->ring_buffers);
+	choose_config(world);
+	world->iou = iou_new_with(&world->config);
+	CHECK_RESULT(world->iou, errno);
+	register_things(world);
+	helpers_open(world);
+}
+
+void world_close(struct world *world)
+{
+	helpers_close(world);
+	acts_check_all_over(world);
+	acts_free_all(world);
+	/* A message is no op's: it may be on its way when the instance is freed. */
+	CHECK(world->n_foreign <= world->n_messages);
+	for (int i = 0; i < N_STREAMS; i++)
+		close_stream(&world->streams[i]);
+	close(world->file);
+	close(world->listener);
+	bury(world->arena);
+	free(world->buf_ring);
+	free(world->ring_buffers);
+	CHECK_RESULT(count_descriptors() == world->n_descriptors, count_descriptors());
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOU_TESTS_WALK_WORLD_H
+#define IOU_TESTS_WALK_WORLD_H
+
+/*
+ * A random walk over the whole API, with a model beside it that says at each step what may happen. The files:
+ *
+ *	source.c    where choices come from
+ *	world.c     an instance and what its ops work on; what must be so before and after it
+ *	kinds.c     the operations: how each is prepared, and which results it may have
+ *	acts.c      the life of an op, of a job, and of a post, as the model sees it
+ *	runs.c      calls that deliver, and what they may return
+ *	helpers.c   other threads
+ *	steps.c     what the walk chooses from
+ */
+
+#include <iou.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "source.h"
+
+struct world;
+struct kind;
+
+#define ARENA_BYTES 65536
+#define SLOT_BYTES 64
+#define N_SLOTS (ARENA_BYTES / SLOT_BYTES)
+#define FILE_BYTES 4096
+#define RING_BUFFERS 8
+#define RING_GROUP 7
+
+/** Bytes that go in at one end and must come out at the other, no more and no less. */
+struct stream {
+	int in, out; /* written to, read from */
+	uint64_t n_in, n_out;
+};
+
+enum { PIPE_A, PIPE_B, UNIX_PAIR, TCP_PAIR, N_STREAMS };
+
+enum act_state { ACT_NEW, ACT_QUEUED, ACT_OVER };
+
+/** Ops linked to each other. */
+struct chain {
+	SLIST_ENTRY(chain) entry;
+	uint64_t first;     /* serial of the first */
+	uint64_t latest;    /* of the latest member that came to its own end */
+	uint64_t broken_at; /* of the one that failed, where the link behind it is soft; 0: none */
+	bool drains;
+};
+
+SLIST_HEAD(chains, chain);
+
+/** An op, as the model sees it. */
+struct act {
+	TAILQ_ENTRY(act) entry;
+	struct world *world;
+	iou_op_t *op; /* NULL: a job of iou_async() */
+	const struct kind *kind;
+	struct source source; /* of what its callbacks do */
+	enum act_state state;
+	uint64_t serial; /* grows with each op that is queued */
+	uint64_t identity;
+	uint64_t epoch; /* of the world, when it was queued */
+	struct chain *chain;
+	unsigned flags; /* of its SQE */
+	bool may_be_cancelled;
+	bool must_be_cancelled;
+	bool is_limited; /* by a timeout that is linked to it */
+	bool is_silent;  /* its success has no callback: it may be over already */
+	unsigned n_calls;
+	unsigned n_rearms;
+
+	/* What its SQE points to. */
+	struct stream *stream;
+	unsigned char *buffer;
+	unsigned length;
+	int64_t due_us; /* a timeout does not end before */
+	struct __kernel_timespec time;
+
+	/* A job. */
+	_Atomic int n_works;
+	int answer; /* of the work function */
+};
+
+TAILQ_HEAD(acts, act);
+
+/** A thread that posts, holds, releases and quits. */
+struct helper {
+	struct world *world;
+	pthread_t thread;
+	sem_t go, done;
+	struct source source;
+	bool is_busy;
+	bool has_to_end;
+	bool is_refused;      /* where only the loop thread may go */
+	bool has_to_quit;     /* when it is done */
+	bool has_to_release;  /* likewise: somebody has held on its behalf */
+	uint64_t n_posted;    /* its own */
+	uint64_t n_delivered; /* the loop's */
+};
+
+/** The last of them is the loop thread itself. */
+#define N_HELPERS 3
+#define OWN_HELPER (N_HELPERS - 1)
+
+/** Whoever makes the calls of the loop thread: one of two, with IOU_ANY_THREAD. */
+struct driver {
+	pthread_t thread;
+	sem_t go, done;
+	void (*call)(struct world *world);
+	struct world *world;
+	bool is_there;
+};
+
+struct world {
+	struct source *source;
+	iou_t *iou;
+	iou_config_t config;
+	bool is_bound; /* has flushed or run */
+
+	/* What ops work on. */
+	struct stream streams[N_STREAMS];
+	int file, listener;
+	unsigned char *arena;
+	bool is_slot_taken[N_SLOTS];
+	struct io_uring_buf_ring *buf_ring;
+	unsigned char *ring_buffers;
+	bool has_files;    /* the streams' ends are registered: out of stream i at index i */
+	int fd;            /* iou_fd(), or -1 */
+	int n_descriptors; /* open before */
+
+	/* Ops. */
+	struct acts news, alive, silent;
+	struct chains chains;
+	unsigned n_new, n_alive, n_silent;
+	unsigned n_sweeps;     /* SQEs that cancel anything, and are not over */
+	uint64_t old_identity; /* of a life that has ended */
+	uint64_t n_serials;
+	uint64_t last_nop;   /* serial of the latest plain NOP that was delivered */
+	uint64_t last_job;   /* of the latest job */
+	uint64_t n_messages; /* ring messages that were sent, and that came */
+	uint64_t n_foreign;
+
+	/* Where the model is. */
+	uint64_t epoch; /* changes whenever something may have been submitted */
+	uint64_t n_callbacks;
+	bool is_delivering; /* callbacks may run */
+	bool is_in_callback;
+	bool is_ending;      /* nothing new starts */
+	bool has_asked_free; /* from a callback */
+	bool is_freeing;
+	bool has_to_stop; /* no callback may follow in this run */
+	int stop_result;  /* and this is what it returns, unless it counts */
+	bool has_misused; /* the next flush or run says so */
+	_Atomic uint64_t n_quits_begun, n_quits_done;
+	uint64_t n_quits_over; /* surely consumed */
+	uint64_t n_quits_old;  /* begun when the last run ended: who knows */
+
+	struct helper helpers[N_HELPERS];
+	struct driver driver;
+};
+
+/** What must be so. If it is not, say where the walk was and abort. */
+#define CHECK(condition)                                           \
+	do {                                                       \
+		if (!(condition))                                  \
+			walk_fail(__FILE__, __LINE__, #condition); \
+	} while (0)
+#define CHECK_RESULT(condition, result)                                           \
+	do {                                                                      \
+		if (!(condition))                                                 \
+			walk_fail_with(__FILE__, __LINE__, #condition, (result)); \
+	} while (0)
+_Noreturn void walk_fail(const char *file, int line, const char *condition);
+_Noreturn void walk_fail_with(const char *file, int line, const char *condition, long long result);
+
+/** What is said of the walk that is under way when it fails: set by who starts it. */
+extern char walk_name[64];
+
+/** One walk: an instance, so many steps with it (or as many as the source is good for), and its end. */
+void walk(struct source *source, unsigned n_steps);
+
+/* world.c */
+void world_open(struct world *world, struct source *source);
+/** After iou_free(): everything that was given has come back. */
+void world_close(struct world *world);
+/** Memory for the kernel, painted; while nobody has it, it must stay so. */
+unsigned char *world_take_slot(struct world *world);
+void world_give_slot(struct world *world, unsigned char *slot);
+/** Byte i of the file. */
+unsigned char world_file_byte(unsigned i);
+void world_give_ring_buffer(struct world *world, unsigned id);
+
+/* kinds.c */
+enum {
+	MAY_LINK = 1 << 0, /* its preparation cannot fail */
+	MAY_SKIP = 1 << 1, /* nothing is lost if nobody is told of its success */
+	IS_NOP = 1 << 2,   /* completes as it is submitted */
+	IS_MULTI = 1 << 3, /* several completions */
+	IS_JOB = 1 << 4,
+	TAKES = 1 << 5, /* its result is bytes out of its stream */
+	GIVES = 1 << 6, /* into it */
+	MAKES_FD = 1 << 7,
+	SWEEPS = 1 << 8, /* cancels anything */
+};
+
+struct kind {
+	const char *name;
+	unsigned traits;
+	void (*prepare)(struct world *world, struct act *act, struct source *source);
+	/** Whether this may be a completion, cancellations aside. NULL: only 0. */
+	bool (*allows)(struct act *act, int result, unsigned flags);
+	/** Whether this result does not break a chain. NULL: if not negative. */
+	bool (*succeeds)(const struct act *act, int result);
+};
+
+/** One that has all these traits. */
+const struct kind *kind_pick(struct source *source, unsigned traits);
+const struct kind *kind_link_timeout(void);
+const struct kind *kind_job(void);
+const struct kind *kind_nop(void);
+
+/* acts.c */
+/** A new op of this kind, not queued. */
+struct act *act_new(struct world *world, const struct kind *kind, struct source *source);
+void act_queue(struct act *act, unsigned flags, struct chain *chain);
+/** iou_op_async(), iou_async(), and iou_post() by whichever thread this is. */
+void act_start_job(struct world *world, struct source *source);
+void act_start_async(struct world *world, struct source *source);
+void act_post(struct helper *helper, struct source *source);
+struct chain *chain_new(struct world *world);
+/** It was never queued. */
+void act_drop(struct act *act);
+void act_cancel(struct act *act, bool by_identity);
+/** Each may be cancelled from now on. */
+void acts_may_be_cancelled(struct world *world);
+/** And those that have not been submitted must be. */
+void acts_are_cancelled(struct world *world);
+/** A living one, or NULL. */
+struct act *act_pick(struct world *world, struct source *source);
+/** Nothing is alive any more: those whose success has no callback must be over as well. */
+void acts_check_all_over(struct world *world);
+/** Also those that were never queued. */
+void acts_free_all(struct world *world);
+int act_foreign_cqe(const struct io_uring_cqe *cqe, void *world);
+
+/* runs.c */
+void run_flush(struct world *world);
+void run_once(struct world *world, const struct timespec *timeout);
+void run_until_stopped(struct world *world);
+void run_drain(struct world *world, const struct timespec *timeout);
+void run_free(struct world *world);
+/** Around each callback. end() returns what it is to return. */
+void run_begin_callback(struct world *world);
+int run_end_callback(struct world *world, int result);
+/** From a callback. */
+void run_ask_free(struct world *world);
+/** From any thread. */
+void run_ask_quit(struct world *world);
+/** The counters are as the model has them. */
+void run_check_counts(struct world *world);
+
+/* helpers.c */
+void helpers_open(struct world *world);
+void helpers_close(struct world *world);
+/** Have one do something; wait until all have done it. */
+void helper_start(struct helper *helper, struct source *source, bool has_to_quit, bool has_to_release);
+void helpers_wait(struct world *world);
+/** Have the second driver make the call. */
+void driver_call(struct world *world, void (*call)(struct world *world));
+
+/* steps.c */
+void step_anywhere(struct world *world, struct source *source);
+void step_outside(struct world *world);
+
+#endif
