@@ -368,26 +368,29 @@ void step_outside(struct world *world)
 
 /* The walk. */
 
+static void run_until_nothing_is_left(struct world *world)
+{
+	do {
+		run_drain(world, NULL);
+		if (world->iou)
+			run_once(world, &(struct timespec){ 0 });
+	} while (world->iou && (world->has_misused || iou_pending(world->iou)));
+}
+
 /* Others hold, post, and let go; as soon as nothing is pending it is freed, while they are still on their way out. */
 static void free_behind_helpers(struct world *world)
 {
 	helpers_wait(world);
-	while (world->iou && (world->n_alive || world->has_misused))
-		run_drain(world, NULL);
+	run_until_nothing_is_left(world);
 	if (!world->iou)
 		return;
 	for (int i = 0; i < OWN_HELPER; i++)
 		CHECK(iou_hold(world->iou) == 0);
 	for (int i = 0; i < OWN_HELPER; i++)
 		helper_start(&world->helpers[i], world->source, false, true);
-	/* What posts have started may never end by itself. */
-	while (world->iou && iou_pending(world->iou)) {
-		run_once(world, &(struct timespec){ .tv_nsec = 1000000 });
-		if (world->iou && world->n_alive)
-			run_drain(world, &(struct timespec){ .tv_nsec = 1000000 });
-	}
-	if (world->iou)
-		CHECK(world->n_foreign == world->n_messages);
+	while (iou_pending(world->iou))
+		run_until_stopped(world);
+	CHECK(world->n_foreign == world->n_messages);
 }
 
 static void end(struct world *world)
