@@ -283,19 +283,16 @@ static void do_kernels_work(struct ring *ring)
 /* The same ring with other queues: not on every kernel, nor for every ring. */
 static int resize_in_place(struct ring *ring, const struct uring_config *config)
 {
-	struct uring resized;
 	int r = empty_cq(ring);
 
 	if (r < 0)
 		return r;
 	/* Or SQEs that the program has got from liburing and not yet submitted would stay behind. */
 	publish(ring);
-	resized = ring->uring;
-	r = iou__uring_resize(&resized, config);
+	r = iou__uring_resize(&ring->uring, config);
 	/* Also after a failure the queues may have moved. */
-	adopt(ring, &resized, r < 0 ? &ring->config : config);
-	if (r == 0)
-		do_kernels_work(ring);
+	adopt(ring, &ring->uring, r < 0 ? &ring->config : config);
+	do_kernels_work(ring);
 	return r == -EOVERFLOW ? -EBUSY : r;
 }
 

@@ -147,28 +147,6 @@ static int map_queues(struct io_uring *ring, struct io_uring_params *params)
 }
 
 /*
- * The old queues are gone as soon as the kernel has moved, so they are unmapped first: should there be no memory to
- * map the new ones, there is for some of the old size.
- */
-int iou__uring_resize(struct uring *uring, const struct uring_config *config)
-{
-	struct io_uring *ring = &uring->ring;
-	unsigned old_entries = ring->sq.ring_entries, old_cq_entries = ring->cq.ring_entries;
-	struct io_uring_params params;
-	int r = has_known_layout(ring) ? change_queues(ring, config->entries, config->cq_entries, &params) : -EINVAL;
-
-	if (r < 0)
-		return r;
-	unmap(ring);
-	r = map_queues(ring, &params);
-	if (r == 0)
-		return 0;
-	if (change_queues(ring, old_entries, old_cq_entries, &params) < 0 || map_queues(ring, &params) < 0)
-		return -ENOTRECOVERABLE;
-	return r;
-}
-
-/*
  * The owner's own table of ring descriptors makes entering cheaper. It is small (16), so that failing is ordinary. An
  * index means another ring in another thread: liburing's own functions for this do not look who calls.
  */
@@ -218,15 +196,44 @@ static void make_dummy(struct uring *uring)
 	};
 }
 
+/* What is not mapped any more. */
+static void close_fd(struct uring *uring, bool is_owner)
+{
+	if (is_owner)
+		unregister_fd(&uring->ring, uring->registered_fd);
+	close(uring->ring.ring_fd);
+	make_dummy(uring);
+}
+
 void iou__uring_close(struct uring *uring, bool is_owner)
 {
 	if (uring->ring.ring_fd < 0)
 		return;
-	if (is_owner)
-		unregister_fd(&uring->ring, uring->registered_fd);
 	unmap(&uring->ring);
-	close(uring->ring.ring_fd);
-	make_dummy(uring);
+	close_fd(uring, is_owner);
+}
+
+/*
+ * The old queues are gone as soon as the kernel has moved, so they are unmapped first: should there be no memory to
+ * map the new ones, there is for some of the old size.
+ */
+int iou__uring_resize(struct uring *uring, const struct uring_config *config)
+{
+	struct io_uring *ring = &uring->ring;
+	unsigned old_entries = ring->sq.ring_entries, old_cq_entries = ring->cq.ring_entries;
+	struct io_uring_params params;
+	int r = has_known_layout(ring) ? change_queues(ring, config->entries, config->cq_entries, &params) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	unmap(ring);
+	r = map_queues(ring, &params);
+	if (r == 0)
+		return 0;
+	if (change_queues(ring, old_entries, old_cq_entries, &params) == 0 && map_queues(ring, &params) == 0)
+		return r;
+	close_fd(uring, true);
+	return -ENOTRECOVERABLE;
 }
 
 int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigned flags, const struct timespec *timeout)

@@ -44,7 +44,8 @@ int iou__uring_bind(struct uring *uring);
 /*
  * Another size for the same ring, with everything in flight and registered as it was: Linux 6.13, and only with
  * IORING_SETUP_DEFER_TASKRUN. 0; -EOVERFLOW: what is in the queues does not fit; -EINVAL, -ENOSYS: the kernel cannot
- * do that; or another -errno. The ring is as it was if this fails, but for -ENOTRECOVERABLE: it is lost.
+ * do that; or another -errno. The ring is as it was if this fails, but for -ENOTRECOVERABLE: it is closed. For the
+ * owner.
  */
 int iou__uring_resize(struct uring *uring, const struct uring_config *config);
 
