@@ -40,9 +40,9 @@ struct engine_verbs {
 
 	/*
 	 * Submit a queue's worth of what is staged. If that was all of it, and it is wanted, wait until there is a
-	 * completion, at most for the timeout (NULL: without a bound). An enum left, or -errno: EINTR and ETIME;
-	 * EAGAIN and EBUSY, where the same call is to be made again when completions have been taken; all others are
-	 * for good.
+	 * completion, at most for the timeout (NULL: without a bound). An enum left, or -errno: ETIME; EINTR, where
+	 * the same call is to be made again; EAGAIN, EBUSY and ENOMEM, likewise when completions have been taken or
+	 * some time has gone by; all others are for good.
 	 */
 	int (*enter)(struct engine *engine, bool wait, const struct timespec *timeout);
 

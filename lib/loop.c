@@ -143,10 +143,12 @@ static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 		make_room_for_chain(iou);
 		return LEFT_MORE;
 	case -EINTR:
+		return LEFT_MORE; /* it may be that nothing was submitted */
 	case -ETIME:
 		return LEFT_NOTHING;
 	case -EAGAIN:
 	case -EBUSY:
+	case -ENOMEM:
 		wait_for_kernel(iou);
 		return LEFT_MORE;
 	}
