@@ -469,7 +469,7 @@ int iou_quit(iou_t *iou);
  * @returns the descriptor; or
  *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), epoll_create1(2) and epoll_ctl(2);
  *   - -EBUSY: the program has registered an eventfd with the ring, which the library would need to do;
- *   - -EINVAL, -EOWNERDEAD.
+ *   - -EINVAL, -EOWNERDEAD; any other errno: the ring has failed for good (see iou_run()).
  */
 int iou_fd(iou_t *iou);
 /** @} */

@@ -309,7 +309,7 @@ int iou_fd(iou_t *iou)
 		return r;
 	if (iou->epoll_fd >= 0)
 		return iou->epoll_fd;
-	r = make_epoll(iou);
+	r = iou->error ? iou->error : make_epoll(iou);
 	if (r < 0)
 		return r;
 	iou->epoll_fd = r;
