@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOU_TESTS_PLAY_H
+#define IOU_TESTS_PLAY_H
+
+/*
+ * One life of an instance in which the whole API has a part: made, used, and freed with reads in flight. It is played again
+ * and again while a call that the library makes fails, and watches that each op still gets its one final callback and that
+ * calls return what iou.h says. It asserts nothing itself, because Check allocates, but writes down what was wrong.
+ */
+
+#include <iou.h>
+#include <stdbool.h>
+
+struct play_rules {
+	/* With these fields and play's own entries. */
+	iou_config_t config;
+	/* The errno that a call of the library's is given, which the library may hand on; 0: none. */
+	int error;
+	/* What ends the engine in any case; 0: nothing. */
+	int engine_error;
+	/* It is one that must not be noticed: everything comes out as if nothing had failed. */
+	bool is_strict;
+};
+
+/** Returns NULL, or what was wrong (static storage). */
+const char *play(const struct play_rules *rules);
+
+/** How often the play's own calls have been told of a failure, the last time. */
+int play_n_told(void);
+
+#endif

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * G12: every call that the library makes and that can fail does so in turn: the first alone, then all from the first on,
+ * then the second, ...; up to the one that is not reached any more.
+ */
+#include "faults.h"
+#include "play.h"
+#include "support.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A kernel that wants a call to be made again does not want so for ever. */
+#define N_TRANSIENT 24
+
+/* Somewhere in the last act. */
+#define N_LATE 55
+
+struct setting {
+	const char *name;
+	iou_config_t config;
+	bool is_old_kernel;
+	unsigned away_at; /* call of io_uring_enter() from which on io_uring is taken away; 0: never */
+};
+
+static const struct setting settings[] = {
+	{ .name = "defaults" },
+	{ .name = "two workers, limits", .config = { .workers = 2, .iowq_bounded = 2, .iowq_unbounded = 2 } },
+	{ .name = "any thread", .config = { .flags = IOU_ANY_THREAD } },
+	{ .name = "as on Linux 5.10", .config = { .workers = 1 }, .is_old_kernel = true },
+	{ .name = "io_uring is taken away early", .away_at = 5 },
+	{ .name = "io_uring is taken away late", .away_at = N_LATE },
+};
+
+#define N_SETTINGS ((int)(sizeof(settings) / sizeof(settings[0])))
+
+struct trial {
+	const struct setting *setting;
+	int function, error;
+	unsigned first, last;
+};
+
+#define NOTHING_FAILS ((struct trial){ .setting = &settings[0], .function = -1 })
+
+/* What is being tried, for who has to be told that it crashed or hung. */
+static char words[256];
+
+static void describe(const struct trial *trial)
+{
+	snprintf(words, sizeof(words), "%s: call %u%s of %s fails with %s", trial->setting->name, trial->first,
+		 trial->last > trial->first ? " and later ones" : "",
+		 trial->function < 0 ? "nothing" : faults[trial->function].name,
+		 trial->error == FAULT_SHORT ? "half of it" : strerror(trial->error));
+}
+
+static void tell(const char *what)
+{
+	dprintf(STDERR_FILENO, "test-faults: %s: %s\n", what, words);
+}
+
+static void has_hung(int signal)
+{
+	(void)signal;
+	tell("it hangs");
+	abort();
+}
+
+/* A sanitizer's last word would not say which call it was that failed. */
+extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void has_died(void)
+{
+	tell("it dies");
+}
+
+static int n_mappings, n_threads, n_descriptors;
+
+static int mappings_of_rings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int n = 0;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		n += strstr(line, "[io_uring]") != NULL;
+	if (maps)
+		fclose(maps);
+	return n;
+}
+
+static void set_up(void)
+{
+	/* Threads' own arenas would come and go. */
+	mallopt(M_ARENA_MAX, 1);
+	signal(SIGALRM, has_hung);
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(has_died);
+	n_descriptors = support_descriptors();
+}
+
+/* The first time libc, and a sanitizer's threads, get what they keep for later. The allocators of sanitizers go on so. */
+static void count_what_is_there(void)
+{
+	n_threads = support_steady(support_threads);
+	n_mappings = support_sanitized() ? INT_MAX : support_steady(support_mappings);
+}
+
+static void check_that_nothing_was_left(void)
+{
+	ck_assert_int_eq(support_settle(mappings_of_rings, 0), 0);
+	ck_assert_int_eq(support_settle(support_threads, n_threads), n_threads);
+	ck_assert_int_le(support_settle(support_mappings, n_mappings), n_mappings);
+}
+
+static void tear_down(void)
+{
+	alarm(0);
+	signal(SIGALRM, SIG_DFL);
+}
+
+/* Whether it came as far as to the call that was to fail. */
+static bool try(const struct trial *trial)
+{
+	struct play_rules rules = { .config = trial->setting->config, .error = trial->error };
+	const char *complaint, *left;
+	bool has_failed;
+
+	if (trial->setting->away_at)
+		rules.engine_error = EPERM;
+	else
+		rules.is_strict = trial->function < 0 || faults_is_harmless(trial->function, trial->error);
+	describe(trial);
+	alarm(20U * (unsigned)support_slowness());
+	faults_pretend_old_kernel(trial->setting->is_old_kernel);
+	faults_take_io_uring_away(trial->setting->away_at);
+	faults_arm(trial->function, trial->error, trial->first, trial->last);
+	complaint = play(&rules);
+	has_failed = faults_disarm();
+	left = faults_left_behind();
+	ck_assert_msg(!complaint, "%s: %s", words, complaint);
+	ck_assert_msg(!left, "%s: %s", words, left);
+	ck_assert_msg(support_descriptors() == n_descriptors, "%s: %d descriptors instead of %d", words,
+		      support_descriptors(), n_descriptors);
+	return has_failed;
+}
+
+/*
+ * Every call with the first setting, and with the others not all of what repeats itself. Under sanitizers and valgrind fewer,
+ * but others each time.
+ */
+static unsigned stride(const struct trial *trial)
+{
+	unsigned n = trial->setting == settings ? 1 : faults[trial->function].is_harmless ? 5 : 2;
+
+	return support_slowness() == 1 ? n : 7 * n;
+}
+
+static int try_each_call(struct trial trial, bool is_lasting)
+{
+	static unsigned n_before;
+	bool is_transient = faults_is_harmless(trial.function, trial.error);
+	unsigned step = 1 + n_before++ % stride(&trial);
+	int n = 0;
+
+	for (trial.first = 1;; trial.first += step, step = stride(&trial)) {
+		trial.last = !is_lasting ? trial.first : is_transient ? trial.first + N_TRANSIENT : UINT_MAX;
+		if (!try(&trial))
+			return n;
+		n++;
+	}
+}
+
+static int try_each_error(int function, const struct setting *setting)
+{
+	int n = 0;
+
+	for (const int *error = faults[function].errors; *error; error++)
+		for (int is_lasting = 0; is_lasting < 2; is_lasting++)
+			n += try_each_call((struct trial){ setting, function, *error, 0, 0 }, is_lasting);
+	return n;
+}
+
+static void try_good_ones(int n)
+{
+	struct trial trial = NOTHING_FAILS;
+
+	for (int i = 0; i < n; i++)
+		for (trial.setting = settings; trial.setting < settings + N_SETTINGS; trial.setting++)
+			try(&trial);
+}
+
+/* What is counted from outside, once for all trials: what one of them leaves, many do. */
+PROMISE(12, no_failure_loses_an_op_leaks_or_hangs)
+{
+	int n = 0;
+
+	try_good_ones(2);
+	count_what_is_there();
+	for (const struct setting *setting = settings; setting < settings + N_SETTINGS; setting++)
+		n += try_each_error(_i, setting);
+	ck_assert_int_gt(n, 0);
+	check_that_nothing_was_left();
+}
+END_TEST
+
+/* Or a test that seems to fail something would fail nothing. */
+START_TEST(test_each_wrapped_function_is_called)
+{
+	unsigned n_calls[64] = { 0 };
+	struct trial trial = NOTHING_FAILS;
+
+	for (trial.setting = settings; trial.setting < settings + N_SETTINGS; trial.setting++) {
+		try(&trial);
+		for (int i = 0; faults[i].name; i++)
+			n_calls[i] += faults_n_calls(i);
+	}
+	for (int i = 0; faults[i].name; i++)
+		ck_assert_msg(n_calls[i], "%s is never called", faults[i].name);
+}
+END_TEST
+
+/* What need not fail, because it cannot, or because the library does not ask whether it has. */
+static const char *const infallible[] = {
+	/* They say no more than that something was wrong with an argument. */
+	"__isoc99_sscanf",
+	"memcpy",
+	"memmove",
+	"memset",
+	"sigfillset",
+	"snprintf",
+	"strchr",
+	"strcmp",
+	"strcspn",
+	"strlen",
+	"strncmp",
+	"strrchr",
+	"__sched_cpucount",
+	"clock_gettime",
+	"pthread_sigmask",
+	"pthread_attr_destroy",
+	"pthread_attr_init",
+	"pthread_mutex_init",
+	"pthread_mutex_lock",
+	"pthread_mutex_unlock",
+	"pthread_mutex_destroy",
+	"pthread_cond_init",
+	"pthread_cond_signal",
+	"pthread_cond_broadcast",
+	"pthread_cond_wait",
+	"pthread_cond_destroy",
+	/* It is checked before that the size is a valid one. */
+	"pthread_attr_setstacksize",
+	/* They always have an answer. */
+	"__errno_location",
+	"getpid",
+	"gettid",
+	"pthread_self",
+	"sched_yield",
+	/* They give back. */
+	"__sched_cpufree",
+	"fclose",
+	/* No answer is one as well: no such variable, an unknown number of CPUs, a thread that must not be looked at. */
+	"secure_getenv",
+	"sysconf",
+	"__sysconf",
+	"tgkill",
+	/* The end. */
+	"__assert_fail",
+	"__stack_chk_fail",
+	/* Of the linker, and of pages' sizes on some machines. */
+	"_GLOBAL_OFFSET_TABLE_",
+	"__tls_get_addr",
+};
+
+static bool is_infallible(const char *name)
+{
+	for (size_t i = 0; i < sizeof(infallible) / sizeof(infallible[0]); i++)
+		if (strcmp(infallible[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* What compilers add for sanitizers and for coverage. */
+static bool is_instrumentation(const char *name)
+{
+	static const char *const beginnings[] = { "__asan_", "__ubsan_", "__tsan_", "__sanitizer_",
+						  "__gcov_", "__llvm_",  "llvm_" };
+
+	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+		if (strncmp(name, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
+static bool has_word(const char *list, const char *word)
+{
+	char padded[2048], wanted[256];
+
+	snprintf(padded, sizeof(padded), " %s ", list);
+	snprintf(wanted, sizeof(wanted), " %s ", word);
+	return strstr(padded, wanted);
+}
+
+/* Of __read_chk() and the like, which _FORTIFY_SOURCE calls, it is read() that counts. */
+static void unfortify(char *name)
+{
+	size_t length = strlen(name);
+
+	if (length > 6 && strncmp(name, "__", 2) == 0 && strcmp(name + length - 4, "_chk") == 0) {
+		memmove(name, name + 2, length - 6);
+		name[length - 6] = '\0';
+	}
+}
+
+/* Names of the library's own begin like this. */
+static bool is_own(const char *name)
+{
+	return strncmp(name, "iou_", 4) == 0;
+}
+
+START_TEST(test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail)
+{
+	FILE *names = popen("nm -u " LIBRARY, "r");
+	char line[512], name[256];
+	int n = 0, n_wrapped = 0;
+
+	ck_assert_ptr_nonnull(names);
+	while (fgets(line, sizeof(line), names)) {
+		if (sscanf(line, " U %255s", name) != 1 || is_own(name) || is_instrumentation(name))
+			continue;
+		unfortify(name);
+		n++;
+		n_wrapped += has_word(WRAPPED, name);
+		ck_assert_msg(has_word(WRAPPED, name) || is_infallible(name),
+			      "%s() is neither wrapped nor known to be infallible", name);
+	}
+	ck_assert_int_eq(pclose(names), 0);
+	ck_assert_int_gt(n_wrapped, 20);
+	ck_assert_int_gt(n, n_wrapped);
+}
+END_TEST
+
+Suite *suite(void)
+{
+	Suite *s = suite_create("faults");
+	TCase *tcase = ADD_CASE(s, "list", test_each_wrapped_function_is_called,
+				test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
+	int n_functions = 0;
+
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	while (faults[n_functions].name)
+		n_functions++;
+	tcase = tcase_create("faults");
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failure_loses_an_op_leaks_or_hangs), 0, n_functions);
+	suite_add_tcase(s, tcase);
+	return s;
+}
