@@ -194,6 +194,55 @@ static void turn(struct play *play)
 
 /* The acts. */
 
+static bool is_readable(int fd, int timeout_ms)
+{
+	return poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, timeout_ms) == 1;
+}
+
+static int open_fd(struct play *play)
+{
+	int fd = iou_fd(play->iou);
+
+	return is_engines(play, fd) ? CHECK(play, "iou_fd", fd, -fd)
+				    : CHECK(play, "iou_fd", fd, ENOMEM, EMFILE, ENFILE, ENOSPC, EBUSY);
+}
+
+/* Nothing is due, and so it is not readable: at the latest after a few turns, when what could not be sent before is sent. */
+static void check_quiet(struct play *play, int fd)
+{
+	int n = 0;
+
+	if (fd < 0)
+		return;
+	for (; is_readable(fd, 0) && n < N_TURNS; n++)
+		turn(play);
+	if (n == N_TURNS)
+		complain(play, "iou_fd() is readable for nothing");
+}
+
+static void resize_to(struct play *play, unsigned entries)
+{
+	int r = iou_resize(play->iou, entries);
+	iou_info_t info = { .size = sizeof(info) };
+
+	/* There are rings that cannot be resized in place, and that is no failure. */
+	if (r != -EBUSY)
+		CHECK(play, "iou_resize", r, ENOMEM, EMFILE, ENFILE, is_engines(play, r) ? -r : ENOMEM);
+	if (iou_info(play->iou, &info) != 0 || (r == 0 && info.sq_entries != entries))
+		complain(play, "the ring has %u entries instead of %u", info.sq_entries, entries);
+}
+
+/* Before there has been any work for the kernel, which would wipe away what a resize has left. */
+static void resize_at_rest(struct play *play)
+{
+	int fd = open_fd(play);
+
+	check_run(play, "iou_flush", iou_flush(play->iou));
+	resize_to(play, 2 * N_ENTRIES);
+	resize_to(play, N_ENTRIES);
+	check_quiet(play, fd);
+}
+
 static void take_many_and_queue_some(struct play *play)
 {
 	iou_op_t *ops[N_TAKEN];
@@ -258,32 +307,6 @@ static void cancel(struct play *play)
 		run(play);
 }
 
-static bool is_readable(int fd, int timeout_ms)
-{
-	return poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, timeout_ms) == 1;
-}
-
-static int open_fd(struct play *play)
-{
-	int fd = iou_fd(play->iou);
-
-	return is_engines(play, fd) ? CHECK(play, "iou_fd", fd, -fd)
-				    : CHECK(play, "iou_fd", fd, ENOMEM, EMFILE, ENFILE, ENOSPC, EBUSY);
-}
-
-/* Nothing is due, and so it is not readable: at the latest after a few turns, when what could not be sent before is sent. */
-static void check_quiet(struct play *play, int fd)
-{
-	int n = 0;
-
-	if (fd < 0)
-		return;
-	for (; is_readable(fd, 0) && n < N_TURNS; n++)
-		turn(play);
-	if (n == N_TURNS)
-		complain(play, "iou_fd() is readable for nothing");
-}
-
 static void use_fd(struct play *play)
 {
 	int fd = open_fd(play);
@@ -296,18 +319,6 @@ static void use_fd(struct play *play)
 		complain(play, "iou_fd() is another");
 	if (run(play) == 0)
 		check_quiet(play, fd);
-}
-
-static void resize_to(struct play *play, unsigned entries)
-{
-	int r = iou_resize(play->iou, entries);
-	iou_info_t info = { .size = sizeof(info) };
-
-	/* There are rings that cannot be resized in place, and that is no failure. */
-	if (r != -EBUSY)
-		CHECK(play, "iou_resize", r, ENOMEM, EMFILE, ENFILE, is_engines(play, r) ? -r : ENOMEM);
-	if (iou_info(play->iou, &info) != 0 || (r == 0 && info.sq_entries != entries))
-		complain(play, "the ring has %u entries instead of %u", info.sq_entries, entries);
 }
 
 static void resize_with_reads_in_flight(struct play *play)
@@ -332,12 +343,20 @@ static int return_seven(void *data)
 	return 7;
 }
 
+/* Without another worker a job waits for the one that there is. */
+static int check_job(struct play *play, const char *call, int r)
+{
+	iou_info_t info = { .size = sizeof(info) };
+
+	CHECK(play, "iou_info", iou_info(play->iou, &info), 0);
+	return info.workers_started ? CHECK(play, call, r, ENOMEM) : CHECK(play, call, r, ENOMEM, EAGAIN);
+}
+
 static void start_async(struct play *play, int (*work)(void *), void *work_data)
 {
 	struct part *part = add_part(play, "a job of iou_async()", 0);
 
-	part->is_due =
-		CHECK(play, "iou_async", iou_async(play->iou, work, work_data, finish, part), ENOMEM, EAGAIN) == 0;
+	part->is_due = check_job(play, "iou_async", iou_async(play->iou, work, work_data, finish, part)) == 0;
 }
 
 static struct part *start_job(struct play *play, const char *name, int (*work)(void *), void *work_data)
@@ -348,7 +367,7 @@ static struct part *start_job(struct play *play, const char *name, int (*work)(v
 	if (!part)
 		return NULL;
 	r = iou_op_async(play->iou, part->op, work, work_data, finish, part);
-	part->is_due = CHECK(play, "iou_op_async", r, ENOMEM, EAGAIN) == 0;
+	part->is_due = check_job(play, "iou_op_async", r) == 0;
 	if (!part->is_due)
 		iou_op_free(play->iou, part->op);
 	return part->is_due ? part : NULL;
@@ -400,7 +419,7 @@ static void post_and_hold(struct play *play)
 	own->is_due = CHECK(play, "iou_post", iou_post(play->iou, finish, own), ENOMEM) == 0;
 	CHECK(play, "iou_hold", iou_hold(play->iou), 0);
 	r = iou_async(play->iou, post_and_release, foreign, NULL, NULL);
-	if (CHECK(play, "iou_async", r, ENOMEM, EAGAIN) < 0)
+	if (check_job(play, "iou_async", r) < 0)
 		CHECK(play, "iou_release", iou_release(play->iou), 0);
 	run(play);
 }
@@ -418,7 +437,7 @@ static void quit(struct play *play)
 	run(play);
 	/* A loop that waits for nothing but this; a hold keeps it waiting. */
 	CHECK(play, "iou_hold", iou_hold(play->iou), 0);
-	if (CHECK(play, "iou_async", iou_async(play->iou, quit_elsewhere, play->iou, NULL, NULL), ENOMEM, EAGAIN) == 0)
+	if (check_job(play, "iou_async", iou_async(play->iou, quit_elsewhere, play->iou, NULL, NULL)) == 0)
 		run(play);
 	CHECK(play, "iou_release", iou_release(play->iou), 0);
 	run(play);
@@ -456,7 +475,10 @@ static void ask(struct play *play)
 	iou_stats_t stats = { .size = sizeof(stats) };
 
 	CHECK(play, "iou_stats", iou_stats(play->iou, &stats), 0);
-	CHECK(play, "iou_pending", iou_pending(play->iou), 0);
+	if (stats.ops_new)
+		complain(play, "%d ops are still new", (int)stats.ops_new);
+	if (run(play) == 0 && iou_pending(play->iou) != 0)
+		complain(play, "%d are pending after a run", iou_pending(play->iou));
 	if (!iou_ring(play->iou))
 		complain(play, "iou_ring() is NULL");
 }
@@ -478,6 +500,7 @@ static void leave_everything(struct play *play)
 }
 
 static void (*const acts[])(struct play *) = {
+	resize_at_rest,
 	take_many_and_queue_some,
 	link_and_drain,
 	link_more_than_fits,
