@@ -5,7 +5,7 @@
  *
  * Two of them live as long as the instance, under one identity, so that neither waking nor teardown ever needs memory
  * and a completion from a ring that was replaced is still known: the wake-up, a poll on the mailbox's eventfd; and
- * the reaper, which cancels everything.
+ * the reaper, which cancels everything, or one request where there is no memory for an op of its own.
  */
 #include <poll.h>
 
@@ -23,15 +23,16 @@ static struct op *take_own(iou_t *iou)
 	return op;
 }
 
-static void stage_own(iou_t *iou, struct op *op)
-{
-	op->sqe.user_data = op->identity;
-	iou__queue_push(&iou->stage.own, &op->task.node);
-}
-
 static bool is_staged(const struct op *op)
 {
 	return op->task.node.next != NODE_POISON;
+}
+
+static void stage_own(iou_t *iou, struct op *op)
+{
+	op->sqe.user_data = op->identity;
+	if (!is_staged(op))
+		iou__queue_push(&iou->stage.own, &op->task.node);
 }
 
 int iou__own_init(iou_t *iou)
@@ -60,10 +61,13 @@ void iou__own_forget_wake(iou_t *iou)
 	iou->is_wake_armed = is_staged(iou->wake);
 }
 
+/* The reaper, where there is no memory: one request after the other can be cancelled in any case. */
 int iou__own_cancel(iou_t *iou, __u64 identity)
 {
 	struct op *op = take_own(iou);
 
+	if (!op && !is_staged(iou->reaper))
+		op = iou->reaper;
 	if (!op)
 		return -ENOMEM;
 	io_uring_prep_cancel64(&op->sqe, identity, 0);
@@ -71,12 +75,11 @@ int iou__own_cancel(iou_t *iou, __u64 identity)
 	return 0;
 }
 
+/* If the reaper is staged, whatever for, this does that as well. */
 void iou__own_cancel_any(iou_t *iou)
 {
 	struct op *op = iou->reaper;
 
-	if (is_staged(op))
-		return;
 	io_uring_prep_cancel64(&op->sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
 	stage_own(iou, op);
 }
