@@ -18,21 +18,28 @@ static bool has_work(iou_t *iou)
 	return iou__n_ops_pending(iou) || !iou__queue_is_empty(&iou->inbox) || iou__cq_ready(&iou->cq);
 }
 
+static void deliver_ready(iou_t *iou)
+{
+	while (iou__cq_ready(&iou->cq) && iou__check(iou) == 0)
+		iou__deliver(iou);
+}
+
 /*
  * The engine cannot be asked to cancel: it has failed, or its owner is gone. So let go of it, whereupon the kernel
  * cancels by itself. Nothing tells when it has done so (a ring that is mapped is not closed, and one that is closed
- * is silent), so it is given the time that it can be expected to need.
+ * is silent), so it is given the time that it can be expected to need. What has completed is delivered before: to
+ * copy it out of the way takes memory.
  */
 static void end_submitted(iou_t *iou)
 {
 	const struct timespec a_while = { .tv_nsec = LET_GO_NS };
 
+	deliver_ready(iou);
 	if (iou__ops_n(&iou->ops, OP_SUBMITTED)) {
 		iou->engine->verbs->let_go(iou->engine, iou__may_own(iou));
 		nanosleep(&a_while, NULL);
 	}
-	while (iou__cq_ready(&iou->cq) && iou__check(iou) == 0)
-		iou__deliver(iou);
+	deliver_ready(iou);
 	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
 		struct op *op = iou__ops_at(&iou->ops, i);
 

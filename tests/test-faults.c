@@ -5,17 +5,11 @@
  */
 #include "faults.h"
 #include "play.h"
-#include "support.h"
+#include "promises.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <malloc.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* A kernel that wants a call to be made again does not want so for ever. */
 #define N_TRANSIENT 24
@@ -210,6 +204,44 @@ PROMISE(12, no_failure_loses_an_op_leaks_or_hangs)
 }
 END_TEST
 
+static int find_function(const char *name)
+{
+	int i = 0;
+
+	while (faults[i].name && strcmp(faults[i].name, name) != 0)
+		i++;
+	ck_assert_ptr_nonnull(faults[i].name);
+	return i;
+}
+
+/* Two failures at a time: io_uring is gone, and there is no memory to copy its last results. */
+PROMISE(12, what_has_completed_is_told_when_io_uring_is_taken_away)
+{
+	iou_t *iou = open_with((iou_config_t){ .flags = IOU_ANY_THREAD });
+	struct seen done, blocked, late;
+	char bytes[2];
+	int fds[2], r;
+
+	open_pipe(fds);
+	put_bytes(fds[1], "x", 1);
+	queue_read(iou, &done, fds[0], &bytes[0], 1, 0);
+	queue_read(iou, &blocked, fds[0], &bytes[1], 1, 0);
+	ck_assert_int_eq(iou_flush(iou), 0);
+	queue_nop(iou, &late, 0);
+	faults_take_io_uring_away(1);
+	faults_arm(find_function("realloc"), ENOMEM, 1, UINT_MAX);
+	r = iou_run(iou);
+	iou = iou_free(iou);
+	faults_disarm();
+	ck_assert_int_eq(r, -EPERM);
+	ck_assert_ptr_null(iou);
+	expect(&done, 1);
+	expect(&blocked, -ECANCELED);
+	expect(&late, -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 /* Or a test that seems to fail something would fail nothing. */
 START_TEST(test_each_wrapped_function_is_called)
 {
@@ -359,6 +391,7 @@ Suite *suite(void)
 		n_functions++;
 	tcase = tcase_create("faults");
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
 	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failure_loses_an_op_leaks_or_hangs), 0, n_functions);
 	suite_add_tcase(s, tcase);
 	return s;
