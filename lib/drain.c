@@ -75,31 +75,50 @@ static const struct timespec *shorter(const iou_t *iou, const struct timespec *l
  * kernel does such work after it has submitted: one that fires while its callback runs would be missed each time. So
  * it is cancel, enter, and cancel once more.
  */
-static int cancel_and_wait(iou_t *iou, const struct timespec *timeout)
+static int cancel_twice(iou_t *iou, bool can_enter)
 {
 	int r;
 
 	iou_cancel_all(iou);
+	if (!can_enter)
+		return 0;
 	r = iou__submit_all(iou);
-	if (r < 0)
-		return r;
 	iou_cancel_all(iou);
-	return iou__submit_and_wait(iou, timeout);
+	return r;
 }
 
-/* One round. What callbacks return is of no interest here. */
+/* One turn. What callbacks return is of no interest here. */
 static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
 {
 	int r = 0;
 
-	if (can_enter) {
-		r = cancel_and_wait(iou, timeout);
-	} else {
-		iou_cancel_all(iou);
+	if (can_enter)
+		r = iou__submit_and_wait(iou, timeout);
+	else
 		wait_for_mail(iou, timeout);
-	}
 	iou__deliver(iou);
 	return r < 0 ? r : iou__check(iou); /* in the child of a callback that forked this is where it ends */
+}
+
+/*
+ * Turns until a callback has been run, at most for the pause. A turn may end sooner because the request to cancel has
+ * completed, and with it the wake-up that it cancelled: another such request right away, and this would never sleep.
+ */
+static int end_round(iou_t *iou, const struct timespec *pause, bool can_enter)
+{
+	uint64_t n_before = iou->n_callbacks;
+	const struct timespec *left = pause;
+	struct deadline deadline;
+	struct timespec time_left;
+	int r = iou__deadline_in(pause, &deadline);
+
+	while (r == 0 && has_work(iou) && iou->n_callbacks == n_before) {
+		r = end_some(iou, left, can_enter);
+		if (iou__time_is_zero(left))
+			break;
+		left = iou__deadline_left(&deadline, &time_left);
+	}
+	return r;
 }
 
 int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
@@ -114,7 +133,9 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 		uint64_t n_before = iou__n_ops_pending(iou);
 		const struct timespec *left = iou__deadline_left(deadline, &time_left);
 
-		r = end_some(iou, shorter(iou, left, &pause), can_enter);
+		r = cancel_twice(iou, can_enter);
+		if (r == 0)
+			r = end_round(iou, shorter(iou, left, &pause), can_enter);
 		if (r < 0 || iou__n_ops_pending(iou) < n_before)
 			pause.tv_nsec = FIRST_PAUSE_NS;
 		else if (iou__time_is_zero(left))
