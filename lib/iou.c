@@ -184,12 +184,20 @@ static bool is_exiting(pid_t thread)
 	return n == 1 && (flags & PF_EXITING);
 }
 
-/* Who else may come here, and when, is written at iou_free(). */
+static bool can_be_seen(pid_t thread)
+{
+	return tgkill(getpid(), thread, 0) == 0 || errno != ESRCH;
+}
+
+/*
+ * Who else may come here, and when, is written at iou_free(). Asked once more at the end, since /proc cannot be read
+ * of a thread that leaves while we look.
+ */
 static bool is_owner_alive(const iou_t *iou)
 {
 	pid_t owner = iou->owner;
 
-	return owner && (tgkill(getpid(), owner, 0) == 0 || errno != ESRCH) && !is_exiting(owner);
+	return owner && can_be_seen(owner) && !is_exiting(owner) && can_be_seen(owner);
 }
 
 /* What others still hand over while they leave. */
