@@ -166,8 +166,9 @@ static inline void tear_down(const struct kind *kind, int n_rounds)
 		tear_down_by(kind, free_by_owner, fewer(n_rounds / 8, 4));
 	ck_assert_int_le(support_settle(support_threads, n_threads), n_threads);
 	ck_assert_int_eq(support_settle(support_descriptors, n_descriptors), n_descriptors);
-	if (!support_sanitized() && !RUNNING_ON_VALGRIND)
-		ck_assert_int_le(support_settle(support_mappings, n_mappings), n_mappings);
+	/* The C library, too, maps memory now and then, and sanitizers do all the time. A leak would be there once per round. */
+	if (!support_sanitized())
+		ck_assert_int_le(support_settle(support_mappings, n_mappings + 4), n_mappings + 4);
 }
 
 /* Where no thread can end it any more the instance waits a tenth of a second each time. */

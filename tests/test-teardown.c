@@ -183,7 +183,7 @@ static void begin_accepts(struct scene *scene)
 	for (int i = 0; i < 6; i++) {
 		struct io_uring_sqe *sqe = next(scene);
 		char *memory = slot(scene);
-		socklen_t *length = (void *)(memory + sizeof(struct sockaddr_un));
+		socklen_t *length = (void *)(memory + SLOT / 2);
 
 		*length = sizeof(struct sockaddr_un);
 		if (i < 4)
