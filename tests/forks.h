@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOU_TESTS_FORKS_H
+#define IOU_TESTS_FORKS_H
+
+/*
+ * Fork. What the child finds goes to the parent through memory that they share. The child ends by becoming another program,
+ * so that nothing of the parent's is looked for, or tidied up, at its exit.
+ */
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "promises.h"
+
+enum { N_FINDINGS = 32 };
+
+struct findings {
+	int n;
+	int wrong_line[N_FINDINGS];
+	bool is_done;
+};
+
+#define FIND(findings, is_right)                                            \
+	do {                                                                \
+		if (!(is_right) && (findings)->n < N_FINDINGS)              \
+			(findings)->wrong_line[(findings)->n++] = __LINE__; \
+	} while (0)
+
+static inline struct findings *open_findings(void)
+{
+	void *shared = mmap(NULL, sizeof(struct findings), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	return shared;
+}
+
+static inline void end_child(struct findings *findings)
+{
+	findings->is_done = true;
+	execl("/bin/true", "true", (char *)NULL);
+	_exit(0);
+}
+
+static inline void close_findings(struct findings *findings, pid_t child)
+{
+	ck_assert_int_gt(child, 0);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	if (findings->n)
+		ck_abort_msg("%d findings in the child, the first in line %d", findings->n, findings->wrong_line[0]);
+	ck_assert(findings->is_done);
+	munmap(findings, sizeof(*findings));
+}
+
+static inline int never(void *data)
+{
+	++*(int *)data;
+	return 0;
+}
+
+static inline void find_all_refused(struct findings *findings, iou_t *iou, iou_op_t *op)
+{
+	const struct io_uring_sqe sqe = *op->sqe;
+	int n_calls = 0;
+	iou_info_t info = { .size = sizeof(info) };
+	iou_stats_t stats = { .size = sizeof(stats) };
+
+	FIND(findings, iou_flush(iou) == -EOWNERDEAD);
+	FIND(findings, iou_run(iou) == -EOWNERDEAD);
+	FIND(findings, iou_run_once(iou, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_drain(iou, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_resize(iou, 8) == -EOWNERDEAD);
+	FIND(findings, iou_pending(iou) == -EOWNERDEAD);
+	FIND(findings, iou_quit(iou) == -EOWNERDEAD);
+	FIND(findings, iou_fd(iou) == -EOWNERDEAD);
+	FIND(findings, iou_op_cancel(iou, op) == -EOWNERDEAD);
+	FIND(findings, iou_cancel_id(iou, sqe.user_data) == -EOWNERDEAD);
+	FIND(findings, iou_cancel_all(iou) == -EOWNERDEAD);
+	FIND(findings, iou_async(iou, never, &n_calls, never, &n_calls) == -EOWNERDEAD);
+	FIND(findings, iou_op_async(iou, op, never, &n_calls, never, &n_calls) == -EOWNERDEAD);
+	FIND(findings, iou_post(iou, never, &n_calls) == -EOWNERDEAD);
+	FIND(findings, iou_hold(iou) == -EOWNERDEAD);
+	FIND(findings, iou_release(iou) == -EOWNERDEAD);
+	FIND(findings, iou_info(iou, &info) == -EOWNERDEAD);
+	FIND(findings, iou_stats(iou, &stats) == -EOWNERDEAD);
+	errno = 0;
+	FIND(findings, iou_op_new(iou) == NULL && errno == EOWNERDEAD);
+	errno = 0;
+	FIND(findings, iou_ring(iou) == NULL && errno == EOWNERDEAD);
+	iou_op_queue(iou, op, never, &n_calls);
+	iou_op_reset(iou, op);
+	iou_op_free(iou, op);
+	FIND(findings, memcmp(op->sqe, &sqe, sizeof(sqe)) == 0);
+	FIND(findings, n_calls == 0);
+}
+
+/* Its memory and descriptors go. */
+static inline void find_freed(struct findings *findings, iou_t *iou, int n_own)
+{
+	int n_descriptors = support_descriptors(), n_mappings = support_mappings();
+
+	FIND(findings, iou_free(iou) == NULL);
+	FIND(findings, support_descriptors() == n_descriptors - n_own);
+	FIND(findings, support_mappings() < n_mappings);
+}
+
+#endif
