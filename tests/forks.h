@@ -7,10 +7,9 @@
  * so that nothing of the parent's is looked for, or tidied up, at its exit.
  */
 
-#include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "promises.h"
+#include "scene.h"
 
 enum { N_FINDINGS = 32 };
 
@@ -101,6 +100,70 @@ static inline void find_freed(struct findings *findings, iou_t *iou, int n_own)
 	FIND(findings, iou_free(iou) == NULL);
 	FIND(findings, support_descriptors() == n_descriptors - n_own);
 	FIND(findings, support_mappings() < n_mappings);
+}
+
+/* An instance of its own, for all that there is. */
+
+static inline int set_7(void *data)
+{
+	*(int *)data = 7;
+	return 7;
+}
+
+/* A sanitizer cannot have threads in the child of a process that had some. */
+static inline void find_own_works(struct findings *findings, bool has_threads)
+{
+	iou_t *iou = iou_new(4);
+	iou_op_t *nop = iou_op_new(iou), *reader = iou_op_new(iou), *job = iou_op_new(iou);
+	struct seen seens[3] = { { .op = nop }, { .op = reader }, { .op = job } };
+	int fds[2], seven = 0;
+	char byte = 0;
+
+	FIND(findings, nop && reader && job && pipe2(fds, O_CLOEXEC) == 0 && write(fds[1], "c", 1) == 1);
+	io_uring_prep_nop(nop->sqe);
+	iou_op_queue(iou, nop, see, &seens[0]);
+	io_uring_prep_read(reader->sqe, fds[0], &byte, 1, (__u64)-1);
+	iou_op_queue(iou, reader, see, &seens[1]);
+	if (has_threads)
+		FIND(findings, iou_op_async(iou, job, set_7, &seven, see, &seens[2]) == 0);
+	FIND(findings, iou_run(iou) == 0);
+	FIND(findings, seens[0].n_calls == 1 && seens[0].result == 0);
+	FIND(findings, seens[1].n_calls == 1 && seens[1].result == 1 && byte == 'c');
+	FIND(findings, !has_threads || (seens[2].n_calls == 1 && seens[2].result == 7 && seven == 7));
+	FIND(findings, iou_free(iou) == NULL);
+	close_pipe(fds);
+}
+
+struct family {
+	struct scene *scene;
+	struct findings *findings;
+	iou_op_t *spare; /* allocated, never queued */
+	int n_own;       /* descriptors of the instance */
+	size_t pool_bytes;
+	bool has_threads;
+	pid_t child;
+};
+
+static inline void open_family(struct family *family, struct scene *scene, iou_config_t config, bool has_fd)
+{
+	int n_before = support_descriptors();
+
+	open_scene(scene, config);
+	*family = (struct family){ .scene = scene, .findings = open_findings() };
+	if (has_fd)
+		ck_assert_int_ge(iou_fd(scene->iou), 0);
+	family->n_own = support_descriptors() - n_before - 4; /* the scene's own pipe and sockets */
+	family->spare = iou_op_new(scene->iou);
+	ck_assert_ptr_nonnull(family->spare);
+	io_uring_prep_nop(family->spare->sqe);
+}
+
+static inline void end_child_of(struct family *family)
+{
+	if (family->child)
+		close_findings(family->findings, family->child);
+	else
+		munmap(family->findings, sizeof(*family->findings));
 }
 
 #endif
