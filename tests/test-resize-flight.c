@@ -76,7 +76,7 @@ PROMISE(10, op_in_flight_over_a_resize_can_be_cancelled)
 		for (int j = 0; j < N_SLOTS; j++)
 			ck_assert_int_eq(iou_op_cancel(scene.iou, scene.ops[j].seen.op), 0);
 		resize_in_use(scene.iou, sizes[(i + 1) % N_SIZES], is_in_place);
-		ck_assert_int_eq(iou_run(scene.iou), 0);
+		ck_assert_int_eq(iou_drain(scene.iou, NULL), 0);
 		expect_finals(&scene);
 		for (int j = 0; j < N_SLOTS; j++)
 			ck_assert_int_lt(scene.ops[j].seen.result, 0);
@@ -168,60 +168,7 @@ PROMISE(10, registered_files_and_buffers_survive)
 }
 END_TEST
 
-/* Multishot, with provided buffers, each of which goes back as soon as its message has been seen. */
-
-enum { N_BUFFERS = 4, GROUP = 3, BUFFER = 64 };
-
-struct receiver {
-	struct watched watched;
-	struct scene *scene;
-	struct io_uring_buf_ring *buffers;
-	int n_bytes;
-	int n_wrong;
-};
-
-static void give_buffer(const struct receiver *receiver, unsigned id)
-{
-	io_uring_buf_ring_add(receiver->buffers, receiver->scene->given + (size_t)id * SLOT, BUFFER, (unsigned short)id,
-			      N_BUFFERS - 1, 0);
-	io_uring_buf_ring_advance(receiver->buffers, 1);
-}
-
-static int have_received(void *data)
-{
-	struct receiver *receiver = data;
-
-	watch(&receiver->watched);
-	if (receiver->watched.seen.result <= 0)
-		return 0;
-
-	unsigned id = receiver->watched.seen.flags >> IORING_CQE_BUFFER_SHIFT;
-
-	receiver->n_bytes += receiver->watched.seen.result;
-	receiver->n_wrong += id >= N_BUFFERS || !all_are(receiver->scene->shown + (size_t)id * SLOT,
-							 (size_t)receiver->watched.seen.result, 'm');
-	if (id < N_BUFFERS)
-		give_buffer(receiver, id);
-	return 0;
-}
-
-static void start_receiver(struct scene *scene, struct receiver *receiver)
-{
-	struct io_uring_buf_reg reg = { .ring_entries = N_BUFFERS, .bgid = GROUP };
-	struct io_uring_sqe *sqe = take(scene->iou, &receiver->watched.seen);
-
-	receiver->scene = scene;
-	receiver->buffers = (void *)(scene->given + MEMORY - SLOT);
-	reg.ring_addr = (__u64)(uintptr_t)receiver->buffers;
-	ck_assert_int_eq(io_uring_register_buf_ring(iou_ring(scene->iou), &reg, 0), 0);
-	io_uring_buf_ring_init(receiver->buffers);
-	for (unsigned i = 0; i < N_BUFFERS; i++)
-		give_buffer(receiver, i);
-	io_uring_prep_recv_multishot(sqe, scene->sockets[0], NULL, 0, 0);
-	sqe->flags = IOSQE_BUFFER_SELECT;
-	sqe->buf_group = GROUP;
-	iou_op_queue(scene->iou, receiver->watched.seen.op, have_received, receiver);
-}
+/* Multishot. */
 
 PROMISE(10, multishot_ops_and_their_buffer_ring_survive)
 {
