@@ -272,6 +272,10 @@ iou_t *iou_new_with(const iou_config_t *config);
  * returned: it waits until such calls have left the library, likewise iou_quit(). A call that begins later is the
  * caller's error.
  *
+ * **Fork.** In a child it releases what the child has of the instance. A child that neither calls it nor execve() keeps
+ * the ring open: when the parent frees the instance everything in flight ends all the same, but an idle thread of the
+ * kernel's (iou-wrk) can stay with the parent for as long.
+ *
  * @param iou the instance; NULL is fine.
  * @returns NULL; or iou itself, with nothing freed and errno EBUSY: ops are in flight that belong to another live
  * thread.
