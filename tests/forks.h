@@ -2,53 +2,10 @@
 #ifndef IOU_TESTS_FORKS_H
 #define IOU_TESTS_FORKS_H
 
-/*
- * Fork. What the child finds goes to the parent through memory that they share. The child ends by becoming another program,
- * so that nothing of the parent's is looked for, or tidied up, at its exit.
- */
+/* Fork. What the child finds goes to the parent. */
 
-#include <sys/wait.h>
-
+#include "children.h"
 #include "scene.h"
-
-enum { N_FINDINGS = 32 };
-
-struct findings {
-	int n;
-	int wrong_line[N_FINDINGS];
-	bool is_done;
-};
-
-#define FIND(findings, is_right)                                            \
-	do {                                                                \
-		if (!(is_right) && (findings)->n < N_FINDINGS)              \
-			(findings)->wrong_line[(findings)->n++] = __LINE__; \
-	} while (0)
-
-static inline struct findings *open_findings(void)
-{
-	void *shared = mmap(NULL, sizeof(struct findings), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	ck_assert_ptr_ne(shared, MAP_FAILED);
-	return shared;
-}
-
-static inline void end_child(struct findings *findings)
-{
-	findings->is_done = true;
-	execl("/bin/true", "true", (char *)NULL);
-	_exit(0);
-}
-
-static inline void close_findings(struct findings *findings, pid_t child)
-{
-	ck_assert_int_gt(child, 0);
-	ck_assert_int_eq(waitpid(child, NULL, 0), child);
-	if (findings->n)
-		ck_abort_msg("%d findings in the child, the first in line %d", findings->n, findings->wrong_line[0]);
-	ck_assert(findings->is_done);
-	munmap(findings, sizeof(*findings));
-}
 
 static inline int never(void *data)
 {
