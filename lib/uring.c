@@ -158,12 +158,15 @@ static int register_fd(const struct io_uring *ring)
 	return r == 1 ? (int)update.offset : NOT_REGISTERED;
 }
 
+/* By its index where the program has closed the descriptor: else the thread would keep the ring until it exits. */
 static void unregister_fd(const struct io_uring *ring, int index)
 {
 	struct io_uring_rsrc_update update = { .offset = (__u32)index };
 
-	if (index != NOT_REGISTERED)
-		io_uring_register((unsigned)ring->ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
+	if (index == NOT_REGISTERED ||
+	    io_uring_register((unsigned)ring->ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1) == 1)
+		return;
+	io_uring_register((unsigned)index, IORING_UNREGISTER_RING_FDS | URING_REGISTER_USE_REGISTERED_RING, &update, 1);
 }
 
 /* io_uring_enable_rings() is declared by liburing 2.3 and missing from its symbols. */

@@ -15,7 +15,9 @@
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
-#define URING_REGISTER_RESIZE_RINGS 33 /* an enumerator, so that the preprocessor cannot tell whether it is there */
+/* Enumerators, so that the preprocessor cannot tell whether they are there. */
+#define URING_REGISTER_RESIZE_RINGS 33
+#define URING_REGISTER_USE_REGISTERED_RING (1U << 31)
 #ifndef IORING_ENTER_NO_IOWAIT
 #define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
