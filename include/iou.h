@@ -31,6 +31,11 @@
  * answer -EBUSY there. A callback returns 0 (or any positive number) to go on, or a negative number to end the run
  * with it. Callbacks run one at a time on the thread that runs, never from inside the call that queued them.
  *
+ * **Descriptors.** To close one that is the library's (a daemon that closes all from 3 on) is the program's error, all
+ * the more as others may get its number. Nothing is lost then, and iou_free() works. While the numbers stay unused,
+ * I/O goes on, or the run returns an error; word from other threads (posts, jobs, iou_quit(), the last
+ * iou_release()) reaches a waiting loop up to some seconds late; and iou_fd() may tell of nothing any more.
+ *
  * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
  * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.
  *
@@ -318,6 +323,9 @@ int iou_resize(iou_t *iou, unsigned entries);
  * SQEs that the program submits through it complete as foreign_cqe; they are not seen by iou_pending(), iou_resize()
  * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
  * iou_free().
+ *
+ * Their user_data, and that of ring messages (IORING_OP_MSG_RING), may be anything but the identity of an op that has
+ * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's.
  *
  * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
  */

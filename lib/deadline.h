@@ -22,4 +22,9 @@ static inline bool iou__time_is_zero(const struct timespec *time)
 	return time && !time->tv_sec && !time->tv_nsec;
 }
 
+static inline bool iou__time_is_shorter(const struct timespec *time, const struct timespec *than)
+{
+	return time->tv_sec != than->tv_sec ? time->tv_sec < than->tv_sec : time->tv_nsec < than->tv_nsec;
+}
+
 #endif

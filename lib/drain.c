@@ -51,11 +51,13 @@ static void end_submitted(iou_t *iou)
 /* Jobs can be waited for without the engine. */
 static void wait_for_mail(iou_t *iou, const struct timespec *timeout)
 {
-	struct pollfd fd = { .fd = iou->mailbox.fd, .events = POLLIN };
+	bool is_deaf = atomic_load(&iou->mailbox.is_deaf);
+	struct pollfd fd = { .fd = is_deaf ? -1 : iou->mailbox.fd, .events = POLLIN };
 
 	if (iou__has_deliverable(iou) || !iou__mailbox_doze(&iou->mailbox))
 		return;
-	ppoll(&fd, 1, timeout, NULL);
+	if (ppoll(&fd, 1, iou__longest_wait(iou, timeout), NULL) > 0 && (fd.revents & POLLNVAL))
+		atomic_store(&iou->mailbox.is_deaf, true);
 	iou__mailbox_rouse(&iou->mailbox);
 	iou__mailbox_lower(&iou->mailbox);
 }
@@ -65,9 +67,7 @@ static const struct timespec *shorter(const iou_t *iou, const struct timespec *l
 {
 	if (!iou__ops_n(&iou->ops, OP_SUBMITTED))
 		return left;
-	if (!left || left->tv_sec || left->tv_nsec > pause->tv_nsec)
-		return pause;
-	return left;
+	return left && iou__time_is_shorter(left, pause) ? left : pause;
 }
 
 /*

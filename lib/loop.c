@@ -157,10 +157,22 @@ static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 	return left;
 }
 
+/*
+ * Should the program have closed the descriptor that wakes us, the first who fails to write to it can no longer tell
+ * us. So a parked loop looks by itself every few seconds, and once it knows, often.
+ */
+const struct timespec *iou__longest_wait(const iou_t *iou, const struct timespec *timeout)
+{
+	static const struct timespec usual = { .tv_sec = 5 }, deaf = { .tv_nsec = 10000000 };
+	const struct timespec *longest = atomic_load(&iou->mailbox.is_deaf) ? &deaf : &usual;
+
+	return timeout && iou__time_is_shorter(timeout, longest) ? timeout : longest;
+}
+
 int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout)
 {
 	bool wait = park(iou, timeout);
-	int left = enter(iou, wait, timeout);
+	int left = enter(iou, wait, iou__longest_wait(iou, timeout));
 
 	if (wait)
 		iou__mailbox_rouse(&iou->mailbox);

@@ -24,6 +24,7 @@ int iou__mailbox_init(struct mailbox *mailbox)
 	atomic_init(&mailbox->n_held, 0);
 	atomic_init(&mailbox->has_to_quit, false);
 	atomic_init(&mailbox->is_closed, false);
+	atomic_init(&mailbox->is_deaf, false);
 	mailbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return mailbox->fd < 0 ? -errno : 0;
 }
@@ -58,14 +59,20 @@ void iou__mailbox_wait_until_left(struct mailbox *mailbox)
 	}
 }
 
-/* Write to the eventfd. It cannot fail but with EAGAIN at 2^64 - 2, and then it is readable as well. */
+/*
+ * Write to the eventfd. As long as nobody else has closed it, it cannot fail but with EAGAIN at 2^64 - 2, and then it
+ * is readable as well.
+ */
 void iou__mailbox_raise(struct mailbox *mailbox)
 {
 	int saved = errno; /* a signal handler may be calling */
 	uint64_t one = 1;
+	ssize_t n;
 
-	while (write(mailbox->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+	while ((n = write(mailbox->fd, &one, sizeof(one))) < 0 && errno == EINTR)
 		;
+	if (n < 0 && errno != EAGAIN)
+		atomic_store(&mailbox->is_deaf, true);
 	errno = saved;
 }
 

@@ -18,6 +18,9 @@
  *
  * `n_inside` counts the calls that are in the library and not on the loop thread's behalf: it is the first and the
  * last thing that they touch, so when the loop thread finds it zero, none of them will touch the instance again.
+ *
+ * A program that closes the eventfd breaks this. Whoever notices says so in `is_deaf`, and from then on the loop looks
+ * for mail by itself.
  */
 #ifndef IOU_LIB_MAILBOX_H
 #define IOU_LIB_MAILBOX_H
@@ -30,6 +33,7 @@ struct mailbox {
 	_Atomic int n_held;
 	_Atomic bool has_to_quit;
 	_Atomic bool is_closed;
+	_Atomic bool is_deaf;
 	int fd; /* an eventfd, close-on-exec, non-blocking */
 };
 

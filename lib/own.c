@@ -46,7 +46,7 @@ void iou__own_arm_wake(iou_t *iou)
 {
 	struct op *op = iou->wake;
 
-	if (iou->is_wake_armed)
+	if (iou->is_wake_armed || atomic_load(&iou->mailbox.is_deaf))
 		return;
 	if (iou->has_no_multishot_poll)
 		io_uring_prep_poll_add(&op->sqe, iou->mailbox.fd, POLLIN);
@@ -84,26 +84,33 @@ void iou__own_cancel_any(iou_t *iou)
 	stage_own(iou, op);
 }
 
-/*
- * The wake-up ends when the program cancels everything, too: it is armed again before the loop next waits. Multishot
- * poll came with Linux 5.13; a kernel without it refuses.
- */
+/* The wake-up was refused. Multishot poll came with Linux 5.13; else somebody has closed the descriptor. */
+static void wake_refused(iou_t *iou, int error)
+{
+	if (error == -EINVAL && !iou->has_no_multishot_poll)
+		iou->has_no_multishot_poll = true;
+	else if (error != -ECANCELED && error != -ENOMEM)
+		atomic_store(&iou->mailbox.is_deaf, true);
+}
+
+/* It ends when the program cancels everything, too: it is armed again before the loop next waits. */
 static void wake_completed(iou_t *iou, const struct cqe *cqe)
 {
 	if (!(cqe->flags & IORING_CQE_F_MORE))
-		iou->is_wake_armed = false;
-	if (cqe->res == -EINVAL)
-		iou->has_no_multishot_poll = true;
-	if (cqe->res < 0)
+		iou__own_forget_wake(iou);
+	if (cqe->res < 0) {
+		wake_refused(iou, cqe->res);
 		return;
+	}
 	iou__mailbox_lower(&iou->mailbox);
 	iou->n_wakeups++;
 }
 
+/* A ring message can bear any identity: a request that has not left the stage has no completion yet. */
 void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe)
 {
 	if (op == iou->wake)
 		wake_completed(iou, cqe);
-	else if (op != iou->reaper)
+	else if (op != iou->reaper && !is_staged(op))
 		iou__ops_give_back(&iou->ops, op);
 }

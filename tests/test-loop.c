@@ -447,6 +447,46 @@ START_TEST(test_wake_up_that_is_staged_is_not_forgotten)
 }
 END_TEST
 
+/* Ring messages can look like ours. */
+START_TEST(test_forged_completion_does_not_stage_the_wake_up_twice)
+{
+	const struct cqe forged = { .user_data = iou->wake->identity, .res = -ECANCELED };
+
+	iou__own_arm_wake(iou);
+	iou__own_completed(iou, iou->wake, &forged);
+	iou__own_arm_wake(iou);
+	ck_assert_uint_eq(n_own_staged(), 1);
+	check_is_woken();
+}
+END_TEST
+
+START_TEST(test_wake_up_without_a_descriptor_is_not_tried_again)
+{
+	close(iou->mailbox.fd);
+	ck_assert_int_eq(iou_hold(iou), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 1000000 }), 0);
+	ck_assert(iou->mailbox.is_deaf);
+	ck_assert_uint_eq(iou->engine->n_submitted, 1);
+	ck_assert_int_eq(iou_release(iou), 0);
+	/* Its number may be another's by the time this is freed. */
+	iou->mailbox.fd = -1;
+}
+END_TEST
+
+START_TEST(test_wait_has_a_bound_that_depends_on_hearing)
+{
+	const struct timespec short_time = { .tv_nsec = 1 }, long_time = { .tv_sec = LONG_S };
+
+	ck_assert_ptr_eq(iou__longest_wait(iou, &short_time), &short_time);
+	ck_assert_int_ge(iou__longest_wait(iou, NULL)->tv_sec, 1);
+	ck_assert_int_lt(iou__longest_wait(iou, &long_time)->tv_sec, LONG_S);
+	iou->mailbox.is_deaf = true;
+	ck_assert_ptr_eq(iou__longest_wait(iou, &short_time), &short_time);
+	ck_assert_int_eq(iou__longest_wait(iou, NULL)->tv_sec, 0);
+}
+END_TEST
+
 /* The other requests of our own. */
 
 START_TEST(test_own_requests_are_recycled_and_the_program_never_sees_them)
@@ -462,6 +502,23 @@ START_TEST(test_own_requests_are_recycled_and_the_program_never_sees_them)
 		ck_assert_uint_eq(iou__ops_n(&iou->ops, OP_OWN), n_own);
 	}
 	ck_assert_uint_eq(iou->n_foreign + iou->n_callbacks, 0);
+}
+END_TEST
+
+START_TEST(test_forged_completion_does_not_recycle_what_is_staged)
+{
+	uint32_t n_own = iou__ops_n(&iou->ops, OP_OWN);
+
+	ck_assert_int_eq(iou__own_cancel(iou, 12345), 0);
+
+	struct op *op = container_of(iou__queue_first(&iou->stage.own), struct op, task.node);
+	const struct cqe forged = { .user_data = op->identity };
+
+	iou__own_completed(iou, op, &forged);
+	ck_assert_uint_eq(iou__ops_n(&iou->ops, OP_OWN), n_own + 1);
+	ck_assert_int_eq(iou_run_once(iou, &at_once), 0);
+	iou_run_once(iou, &at_once);
+	ck_assert_uint_eq(iou__ops_n(&iou->ops, OP_OWN), n_own);
 }
 END_TEST
 
@@ -934,15 +991,17 @@ static void add_wake_up(Suite *to)
 {
 	TCase *tcase;
 
-	tcase = ADD_CASE(to, "wake-up", test_wake_up_is_armed_once,
-			 test_wake_up_survives_that_the_program_cancels_everything,
-			 test_wake_up_survives_iou_cancel_all, test_without_multishot_the_wake_up_is_armed_each_time,
-			 test_multishot_that_is_refused_is_not_tried_again,
-			 test_wake_up_that_is_staged_is_not_forgotten);
+	tcase = ADD_CASE(
+		to, "wake-up", test_wake_up_is_armed_once, test_wake_up_survives_that_the_program_cancels_everything,
+		test_wake_up_survives_iou_cancel_all, test_without_multishot_the_wake_up_is_armed_each_time,
+		test_multishot_that_is_refused_is_not_tried_again, test_wake_up_that_is_staged_is_not_forgotten,
+		test_forged_completion_does_not_stage_the_wake_up_twice,
+		test_wake_up_without_a_descriptor_is_not_tried_again, test_wait_has_a_bound_that_depends_on_hearing);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_wake_up_survives_a_resize, 0, 2);
 	tcase = ADD_CASE(to, "own requests", test_own_requests_are_recycled_and_the_program_never_sees_them,
-			 test_reaper_is_staged_once, test_cancellations_never_wait_behind_the_wake_up);
+			 test_forged_completion_does_not_recycle_what_is_staged, test_reaper_is_staged_once,
+			 test_cancellations_never_wait_behind_the_wake_up);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 }
 
