@@ -64,7 +64,8 @@ static inline void close_findings(struct findings *findings, pid_t child)
 	if (findings->n)
 		ck_abort_msg("%d findings in the child, the first in line %d (%d)", findings->n,
 			     findings->wrong_line[0], findings->value);
-	ck_assert_msg(findings->is_done, "the child did not come to its end: wait status %d", status);
+	ck_assert_msg(findings->is_done && WIFEXITED(status), "the child did not come to its end: wait status %d",
+		      status);
 	munmap(findings, sizeof(*findings));
 }
 
