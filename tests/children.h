@@ -21,7 +21,8 @@ enum { N_FINDINGS = 32 };
 struct findings {
 	int n;
 	int wrong_line[N_FINDINGS];
-	int value; /* of the first one, or what is_done is not reached for: whatever helps to understand it */
+	int value;   /* what was found instead, the first time */
+	int n_noted; /* whatever else a test counts */
 	bool is_done;
 };
 
@@ -55,9 +56,10 @@ static inline void end_child(struct findings *findings)
 	_exit(0);
 }
 
-static inline void close_findings(struct findings *findings, pid_t child)
+/** Returns what the child has noted. */
+static inline int close_findings(struct findings *findings, pid_t child)
 {
-	int status = 0;
+	int status = 0, n_noted;
 
 	ck_assert_int_gt(child, 0);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
@@ -66,7 +68,9 @@ static inline void close_findings(struct findings *findings, pid_t child)
 			     findings->wrong_line[0], findings->value);
 	ck_assert_msg(findings->is_done && WIFEXITED(status), "the child did not come to its end: wait status %d",
 		      status);
+	n_noted = findings->n_noted;
 	munmap(findings, sizeof(*findings));
+	return n_noted;
 }
 
 /** A child that runs a test, and is killed should it hang. */
@@ -89,9 +93,9 @@ static inline struct child start_child(void (*body)(struct findings *findings, c
 	return child;
 }
 
-static inline void end_of_child(struct child child)
+static inline int end_of_child(struct child child)
 {
-	close_findings(child.findings, child.pid);
+	return close_findings(child.findings, child.pid);
 }
 
 static inline void in_child(void (*body)(struct findings *findings, const void *data), const void *data)

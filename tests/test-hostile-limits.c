@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * G12: resource limits that are exhausted at each step of a program that uses everything. A step works, or says why it
+ * does not, in an errno that iou.h names; no op is lost, nothing leaks, nothing hangs, and the instance can be freed.
+ */
+#include "promises.h"
+
+#include "children.h"
+
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define MS 1000000L
+
+/* Which limit, before which step, and how much is left. */
+struct shortage {
+	__rlimit_resource_t resource;
+	int step;
+	long left;
+	bool is_nobody; /* root may exceed some of them */
+};
+
+/* The program. */
+enum { N_MANY = 3000, N_CHAIN = 100 };
+
+struct program {
+	struct findings *findings;
+	iou_t *iou; /* NULL: it was not to be had */
+	int n_queued, n_ended;
+	int n_asyncs, n_asyncs_ended;
+	int n_posts, n_posts_seen;
+	int error; /* once the ring has failed for good */
+	int fds[2];
+	char bytes[4];
+};
+
+struct counted {
+	struct program *program;
+	iou_op_t *op;
+};
+
+static int count_end(void *data)
+{
+	struct program *program = data;
+
+	program->n_ended++;
+	return 0;
+}
+
+static int count_async(void *data)
+{
+	struct program *program = data;
+
+	program->n_asyncs_ended++;
+	return 0;
+}
+
+static int count_post(void *data)
+{
+	struct program *program = data;
+
+	program->n_posts_seen++;
+	return 0;
+}
+
+static int work(void *data)
+{
+	(void)data;
+	return 5;
+}
+
+static bool is_one_of(int r, const int *errors)
+{
+	for (; *errors; errors++)
+		if (r == -*errors)
+			return true;
+	return false;
+}
+
+/* 0 or more, or one of the errnos; the list ends with 0. */
+#define FIND_ERROR(findings, r, ...) find_error(findings, __LINE__, r, (const int[]){ __VA_ARGS__, 0 })
+
+static void find_error(struct findings *findings, int line, int r, const int *errors)
+{
+	if (r >= 0)
+		return;
+	findings->n_noted++;
+	if (is_one_of(r, errors) || findings->n == N_FINDINGS)
+		return;
+	findings->value = findings->n ? findings->value : r;
+	findings->wrong_line[findings->n++] = line;
+}
+
+static iou_op_t *take_op(struct program *program)
+{
+	errno = 0;
+
+	iou_op_t *op = iou_op_new(program->iou);
+
+	if (!op)
+		FIND_ERROR(program->findings, -errno, ENOMEM);
+	return op;
+}
+
+static void queue_op(struct program *program, iou_op_t *op)
+{
+	iou_op_queue(program->iou, op, count_end, program);
+	program->n_queued++;
+}
+
+/* Nothing of what is short here ends a run. */
+static void run(struct program *program)
+{
+	FIND_EQ(program->findings, iou_run(program->iou), program->error);
+	if (program->error == 0)
+		FIND_EQ(program->findings, program->n_ended, program->n_queued);
+}
+
+/* The steps. */
+
+static void make(struct program *program)
+{
+	iou_config_t config = { .size = sizeof(config), .entries = 8, .workers = 2 };
+
+	errno = 0;
+	program->iou = iou_new_with(&config);
+	if (!program->iou)
+		FIND_ERROR(program->findings, -errno, ENOMEM, EMFILE);
+}
+
+static void flush(struct program *program)
+{
+	FIND_EQ(program->findings, iou_flush(program->iou), 0);
+}
+
+static void watch(struct program *program)
+{
+	FIND_ERROR(program->findings, iou_fd(program->iou), ENOMEM, EMFILE);
+}
+
+static void queue_many(struct program *program)
+{
+	for (int i = 0; i < N_MANY; i++) {
+		iou_op_t *op = take_op(program);
+
+		if (!op)
+			break;
+		io_uring_prep_nop(op->sqe);
+		queue_op(program, op);
+	}
+	run(program);
+}
+
+static void start_work(struct program *program)
+{
+	for (int i = 0; i < 4; i++) {
+		iou_op_t *op = take_op(program);
+		int r = op ? iou_op_async(program->iou, op, work, NULL, count_end, program) : -ENOMEM;
+
+		FIND_ERROR(program->findings, r, ENOMEM, EAGAIN);
+		program->n_queued += r == 0;
+		if (r < 0)
+			iou_op_free(program->iou, op);
+		r = iou_async(program->iou, work, NULL, count_async, program);
+		FIND_ERROR(program->findings, r, ENOMEM, EAGAIN);
+		program->n_asyncs += r == 0;
+	}
+}
+
+static int queue_again(void *data)
+{
+	struct counted *counted = data;
+
+	return iou_op_async(counted->program->iou, counted->op, work, NULL, count_end, counted->program) < 0
+		       ? count_end(counted->program)
+		       : 0;
+}
+
+static void start_work_in_a_callback(struct program *program)
+{
+	struct counted counted = { program, take_op(program) };
+
+	if (!counted.op)
+		return;
+	io_uring_prep_nop(counted.op->sqe);
+	iou_op_queue(program->iou, counted.op, queue_again, &counted);
+	program->n_queued++;
+	run(program);
+}
+
+static void post(struct program *program)
+{
+	for (int i = 0; i < 100; i++) {
+		int r = iou_post(program->iou, count_post, program);
+
+		FIND_ERROR(program->findings, r, ENOMEM);
+		program->n_posts += r == 0;
+	}
+}
+
+/* With io-wq's threads, which the kernel may not get to start. */
+static void read_in_the_kernel_s_threads(struct program *program)
+{
+	for (int i = 0; i < 4; i++) {
+		iou_op_t *op = take_op(program);
+
+		if (!op)
+			break;
+		io_uring_prep_read(op->sqe, program->fds[0], &program->bytes[i], 1, (__u64)-1);
+		op->sqe->flags = i % 2 ? IOSQE_ASYNC : 0;
+		queue_op(program, op);
+	}
+	flush(program);
+}
+
+static void resize(struct program *program, unsigned entries)
+{
+	int r = iou_resize(program->iou, entries);
+
+	FIND_ERROR(program->findings, r, ENOMEM, EMFILE, EBUSY, ENOTRECOVERABLE);
+	program->error = r == -ENOTRECOVERABLE || r == program->error ? r : program->error;
+}
+
+static void grow(struct program *program)
+{
+	resize(program, 512);
+}
+
+static void chain(struct program *program)
+{
+	for (int i = 0; i < N_CHAIN; i++) {
+		iou_op_t *op = take_op(program);
+
+		if (!op)
+			break;
+		io_uring_prep_nop(op->sqe);
+		op->sqe->flags = IOSQE_IO_LINK;
+		queue_op(program, op);
+	}
+}
+
+static void chain_that_makes_the_ring_grow(struct program *program)
+{
+	iou_info_t info = { .size = sizeof(info) };
+	int r;
+
+	for (int i = 0; i < 7; i++)
+		chain(program);
+	r = iou_flush(program->iou);
+	FIND_EQ(program->findings, iou_info(program->iou, &info), 0);
+	/* It may be that there was no memory to go back to the old size. */
+	if (r == -ENOTRECOVERABLE)
+		program->error = r;
+	FIND_EQ(program->findings, r, program->error);
+}
+
+static void open_files(struct program *program)
+{
+	for (int i = 0; i < 4; i++) {
+		iou_op_t *op = take_op(program);
+
+		if (!op)
+			break;
+		/* What comes of it is the op's own result; it opens nothing that would stay open. */
+		io_uring_prep_openat(op->sqe, AT_FDCWD, "/", O_WRONLY, 0);
+		queue_op(program, op);
+	}
+}
+
+static void cancel(struct program *program)
+{
+	FIND_ERROR(program->findings, iou_cancel_all(program->iou), ENOMEM);
+	FIND_ERROR(program->findings, iou_run_once(program->iou, &(struct timespec){ .tv_nsec = MS }), -program->error);
+}
+
+static void shrink(struct program *program)
+{
+	resize(program, 1);
+}
+
+static void drain(struct program *program)
+{
+	FIND_EQ(program->findings, iou_drain(program->iou, NULL), program->error);
+}
+
+typedef void step_t(struct program *program);
+
+static step_t *const steps[] = {
+	make,       flush,
+	queue_many, watch,
+	start_work, start_work_in_a_callback,
+	post,       read_in_the_kernel_s_threads,
+	grow,       chain_that_makes_the_ring_grow,
+	open_files, cancel,
+	shrink,     drain,
+	queue_many, start_work,
+};
+
+enum { N_STEPS = sizeof(steps) / sizeof(steps[0]) };
+
+/* The limits. */
+
+static long pages_in_use(void)
+{
+	char line[128] = "";
+	long n = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (file && fgets(line, sizeof(line), file))
+		n = atol(line);
+	if (file)
+		fclose(file);
+	return n;
+}
+
+/* The next descriptor would be this. */
+static long next_descriptor(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+static rlim_t amount(const struct shortage *shortage)
+{
+	switch (shortage->resource) {
+	case RLIMIT_AS:
+		return (rlim_t)(pages_in_use() + shortage->left) * (rlim_t)sysconf(_SC_PAGESIZE);
+	case RLIMIT_NOFILE:
+		return (rlim_t)(next_descriptor() + shortage->left);
+	default:
+		return (rlim_t)shortage->left;
+	}
+}
+
+static void lower(const struct shortage *shortage)
+{
+	struct rlimit limit;
+
+	getrlimit(shortage->resource, &limit);
+	limit.rlim_cur = amount(shortage);
+	setrlimit(shortage->resource, &limit);
+}
+
+/* Its real and effective user is one whom limits count for. A user who is nobody to begin with stays who he is. */
+static void become_nobody(struct findings *findings)
+{
+	const uid_t nobody = 65534;
+
+	if (getuid() == 0)
+		FIND_EQ(findings, setresuid(nobody, nobody, 0), 0);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+/* The stack may grow later than the limit comes; that would be nobody's fault. */
+static void touch_stack(void)
+{
+	volatile char stack[256 * 1024];
+
+	for (size_t i = 0; i < sizeof(stack); i += 1024)
+		stack[i] = 0;
+}
+
+static void take_steps(struct program *program, const struct shortage *shortage)
+{
+	for (int i = 0; i < N_STEPS && (i == 0 || program->iou); i++) {
+		if (i == shortage->step)
+			lower(shortage);
+		steps[i](program);
+	}
+	FIND(program->findings, iou_free(program->iou) == NULL);
+}
+
+static void use_with_shortage(struct findings *findings, const void *data)
+{
+	static struct program program;
+	const struct shortage *shortage = data;
+	struct rlimit before;
+	int n_descriptors;
+
+	program = (struct program){ .findings = findings };
+	FIND_EQ(findings, pipe(program.fds), 0);
+	if (shortage->is_nobody)
+		become_nobody(findings);
+	touch_stack();
+	n_descriptors = support_descriptors();
+	getrlimit(shortage->resource, &before);
+	take_steps(&program, shortage);
+	setrlimit(shortage->resource, &before);
+	FIND_EQ(findings, program.n_ended, program.n_queued);
+	FIND_EQ(findings, program.n_asyncs_ended, program.n_asyncs);
+	FIND_EQ(findings, program.n_posts_seen, program.n_posts);
+	FIND_EQ(findings, support_descriptors(), n_descriptors);
+	FIND_EQ(findings, support_settle(support_threads, 1 + support_sanitized()) <= 1 + support_sanitized(), true);
+	if (shortage->is_nobody && geteuid() == 65534)
+		FIND_EQ(findings, setresuid(0, 0, 0), 0);
+}
+
+/* Before each step. The children are two at a time. Returns how much was refused. */
+static int run_short_of(__rlimit_resource_t resource, long left, bool is_nobody)
+{
+	struct shortage shortages[2];
+	struct child children[2];
+	int n_refused = 0;
+
+	for (int step = 0; step < N_STEPS; step += 2) {
+		for (int i = 0; i < 2; i++) {
+			shortages[i] = (struct shortage){ resource, step + i, left, is_nobody };
+			children[i] = start_child(use_with_shortage, &shortages[i]);
+		}
+		for (int i = 0; i < 2; i++)
+			n_refused += end_of_child(children[i]);
+	}
+	return n_refused;
+}
+
+_Static_assert(N_STEPS % 2 == 0, "they are taken in pairs");
+
+/* _i descriptors more, from none to more than are needed. */
+START_TEST(test_g12_descriptors_run_out_before_each_step)
+{
+	int n_refused = run_short_of(RLIMIT_NOFILE, _i, false);
+
+	ck_assert(_i ? n_refused >= 0 : n_refused >= 4);
+}
+END_TEST
+
+PROMISE(12, processes_run_out_before_each_step)
+{
+	ck_assert_int_ge(run_short_of(RLIMIT_NPROC, 0, true), N_STEPS / 2);
+}
+END_TEST
+
+/* From Linux 5.12 on rings do not count as such. */
+PROMISE(12, locked_memory_runs_out_before_each_step)
+{
+	run_short_of(RLIMIT_MEMLOCK, 0, true);
+}
+END_TEST
+
+/* 0, 1, 2, 4, ... pages more, up to some threads' stacks. */
+START_TEST(test_g12_memory_runs_out_before_each_step)
+{
+	int n_refused = run_short_of(RLIMIT_AS, _i ? 1L << (_i - 1) : 0, false);
+
+	ck_assert(_i ? n_refused >= 0 : n_refused >= N_STEPS / 2);
+}
+END_TEST
+
+Suite *suite(void)
+{
+	Suite *s = suite_create("hostile-limits");
+	TCase *tcase = ADD_CASE(s, "limits", test_g12_processes_run_out_before_each_step,
+				test_g12_locked_memory_runs_out_before_each_step);
+
+	tcase_add_loop_test(tcase, test_g12_descriptors_run_out_before_each_step, 0, 5);
+	/* The address space of these is not the program's alone, and what they do without any is to abort. */
+	if (!support_sanitized() && !RUNNING_ON_VALGRIND)
+		tcase_add_loop_test(tcase, test_g12_memory_runs_out_before_each_step, 0, 15);
+	return s;
+}
