@@ -73,6 +73,15 @@ static inline int close_findings(struct findings *findings, pid_t child)
 	return n_noted;
 }
 
+/* LeakSanitizer looks at exit, where children do not come by. */
+int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
+
+/** Nothing was allocated that cannot be reached any more; known with AddressSanitizer alone. */
+static inline void find_no_leak(struct findings *findings)
+{
+	FIND(findings, !__lsan_do_recoverable_leak_check || __lsan_do_recoverable_leak_check() == 0);
+}
+
 /** A child that runs a test, and is killed should it hang. */
 struct child {
 	struct findings *findings;

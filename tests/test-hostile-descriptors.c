@@ -191,6 +191,7 @@ static void lose_descriptors(struct findings *findings, const void *data)
 	FIND_EQ(findings, program.n_delivered, program.n_posted);
 	FIND_EQ(findings, program.n_posted, 1 + (closing->moment == IN_A_CALLBACK));
 	FIND(findings, support_now_ms() - began_ms < 8000 * support_slowness());
+	find_no_leak(findings);
 }
 
 /* Each of them sleeps most of the time, so all run at once. */
@@ -273,6 +274,7 @@ static void free_without_descriptors(struct findings *findings, const void *data
 	FIND(findings, cpu_us < 50000 * support_slowness());
 	FIND_EQ(findings, program.n_ended, program.n_queued);
 	FIND_EQ(findings, program.n_queued, 8);
+	find_no_leak(findings);
 }
 
 static void free_with_flags(unsigned flags)

@@ -238,6 +238,7 @@ static void use_without_io_uring(struct findings *findings, const void *data)
 	FIND_EQ(findings, support_descriptors(), n_descriptors);
 	if (!forbidden->is_all)
 		find_nobody_reads(&program);
+	find_no_leak(findings);
 }
 
 static const int errors[] = { EPERM, ENOSYS, EACCES };
