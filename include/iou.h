@@ -33,8 +33,9 @@
  *
  * **Descriptors.** To close one that is the library's (a daemon that closes all from 3 on) is the program's error, all
  * the more as others may get its number. Nothing is lost then, and iou_free() works. While the numbers stay unused,
- * I/O goes on, or the run returns an error; word from other threads (posts, jobs, iou_quit(), the last
- * iou_release()) reaches a waiting loop up to some seconds late; and iou_fd() may tell of nothing any more.
+ * I/O goes on, or the run returns an error; word from other threads reaches a waiting loop late: after some seconds as
+ * long as it has jobs or is held, else (iou_quit(), posts of who does not hold) with its next completion; and
+ * iou_fd() may tell of nothing any more.
  *
  * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
  * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.

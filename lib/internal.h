@@ -130,7 +130,7 @@ uint64_t iou__n_ops_pending(const iou_t *iou);
 bool iou__is_pending(iou_t *iou);
 
 /* The timeout, or what is the longest that a loop waits without a look at its mail. */
-const struct timespec *iou__longest_wait(const iou_t *iou, const struct timespec *timeout);
+const struct timespec *iou__longest_wait(iou_t *iou, const struct timespec *timeout);
 
 /* Submit and wait, at most for the timeout, if there is nothing to deliver. 0 or the -errno that ended the engine. */
 int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout);

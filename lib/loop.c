@@ -159,13 +159,17 @@ static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 
 /*
  * Should the program have closed the descriptor that wakes us, the first who fails to write to it can no longer tell
- * us. So a parked loop looks by itself every few seconds, and once it knows, often.
+ * us. So where word from other threads is due a parked loop looks by itself every few seconds, and once it knows,
+ * often.
  */
-const struct timespec *iou__longest_wait(const iou_t *iou, const struct timespec *timeout)
+const struct timespec *iou__longest_wait(iou_t *iou, const struct timespec *timeout)
 {
 	static const struct timespec usual = { .tv_sec = 5 }, deaf = { .tv_nsec = 10000000 };
-	const struct timespec *longest = atomic_load(&iou->mailbox.is_deaf) ? &deaf : &usual;
+	bool is_deaf = atomic_load(&iou->mailbox.is_deaf);
+	const struct timespec *longest = is_deaf ? &deaf : &usual;
 
+	if (!is_deaf && !iou->ops.n_jobs && !atomic_load(&iou->mailbox.n_held))
+		return timeout;
 	return timeout && iou__time_is_shorter(timeout, longest) ? timeout : longest;
 }
 

@@ -58,7 +58,7 @@ static void be_child(struct family *family)
 	end_child(family->findings);
 }
 
-static void start_child(struct family *family)
+static void start_child_of(struct family *family)
 {
 	family->has_threads = support_threads() > 1;
 	family->pool_bytes = stats_of(family->scene->iou).pool_bytes;
@@ -100,7 +100,7 @@ static struct outcome live(const struct state *state, enum mode mode, bool has_f
 	open_family(&family, &scene, state->config, has_fd);
 	state->reach(&scene);
 	if (mode != NO_CHILD)
-		start_child(&family);
+		start_child_of(&family);
 	if (mode == CHILD_BEFORE)
 		end_child_of(&family);
 	if (state->is_held)

@@ -474,13 +474,18 @@ START_TEST(test_wake_up_without_a_descriptor_is_not_tried_again)
 }
 END_TEST
 
-START_TEST(test_wait_has_a_bound_that_depends_on_hearing)
+START_TEST(test_wait_for_others_has_a_bound_that_depends_on_hearing)
 {
 	const struct timespec short_time = { .tv_nsec = 1 }, long_time = { .tv_sec = LONG_S };
 
+	/* Nobody has anything to say. */
+	ck_assert_ptr_eq(iou__longest_wait(iou, &long_time), &long_time);
+	ck_assert_ptr_null(iou__longest_wait(iou, NULL));
+	ck_assert_int_eq(iou_hold(iou), 0);
 	ck_assert_ptr_eq(iou__longest_wait(iou, &short_time), &short_time);
 	ck_assert_int_ge(iou__longest_wait(iou, NULL)->tv_sec, 1);
 	ck_assert_int_lt(iou__longest_wait(iou, &long_time)->tv_sec, LONG_S);
+	ck_assert_int_eq(iou_release(iou), 0);
 	iou->mailbox.is_deaf = true;
 	ck_assert_ptr_eq(iou__longest_wait(iou, &short_time), &short_time);
 	ck_assert_int_eq(iou__longest_wait(iou, NULL)->tv_sec, 0);
@@ -991,12 +996,14 @@ static void add_wake_up(Suite *to)
 {
 	TCase *tcase;
 
-	tcase = ADD_CASE(
-		to, "wake-up", test_wake_up_is_armed_once, test_wake_up_survives_that_the_program_cancels_everything,
-		test_wake_up_survives_iou_cancel_all, test_without_multishot_the_wake_up_is_armed_each_time,
-		test_multishot_that_is_refused_is_not_tried_again, test_wake_up_that_is_staged_is_not_forgotten,
-		test_forged_completion_does_not_stage_the_wake_up_twice,
-		test_wake_up_without_a_descriptor_is_not_tried_again, test_wait_has_a_bound_that_depends_on_hearing);
+	tcase = ADD_CASE(to, "wake-up", test_wake_up_is_armed_once,
+			 test_wake_up_survives_that_the_program_cancels_everything,
+			 test_wake_up_survives_iou_cancel_all, test_without_multishot_the_wake_up_is_armed_each_time,
+			 test_multishot_that_is_refused_is_not_tried_again,
+			 test_wake_up_that_is_staged_is_not_forgotten,
+			 test_forged_completion_does_not_stage_the_wake_up_twice,
+			 test_wake_up_without_a_descriptor_is_not_tried_again,
+			 test_wait_for_others_has_a_bound_that_depends_on_hearing);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_wake_up_survives_a_resize, 0, 2);
 	tcase = ADD_CASE(to, "own requests", test_own_requests_are_recycled_and_the_program_never_sees_them,
