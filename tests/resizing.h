@@ -42,9 +42,11 @@ static inline unsigned power_of_2_from(unsigned n)
 static inline bool resize_in_use(iou_t *iou, unsigned entries, bool is_in_place)
 {
 	unsigned before = info_of(iou).sq_entries;
+	int n_descriptors = support_descriptors();
 	int r = iou_resize(iou, entries);
 
 	ck_assert_msg(r == 0 || (r == -EBUSY && !is_in_place), "iou_resize(%u): %s", entries, strerror(-r));
+	ck_assert_int_eq(support_descriptors(), n_descriptors);
 	ck_assert_uint_eq(info_of(iou).sq_entries, r ? before : power_of_2_from(entries));
 	return r == 0;
 }

@@ -174,7 +174,7 @@ static inline void tear_down(const struct kind *kind, int n_rounds)
 /* Where no thread can end it any more the instance waits a tenth of a second each time. */
 static inline void tear_down_after_owner(const struct kind *kind)
 {
-	tear_down_by(kind, free_after_owner, fewer(8, 2));
+	tear_down_by(kind, free_after_owner, fewer(5, 2));
 }
 
 #endif

@@ -332,6 +332,9 @@ PROMISE(10, fd_in_an_epoll_set_tells_the_truth_after_each_resize)
 		ck_assert_int_eq(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, iou_fd(scene.iou),
 					   &(struct epoll_event){ .events = EPOLLIN }),
 				 0);
+		/* Idle, as a ring must be to be built anew. */
+		ck_assert_int_eq(turn(scene.iou), 0);
+		ck_assert_int_eq(iou_resize(scene.iou, sizes[(i + 2) % N_SIZES]), 0);
 		for (int j = 0; j < 4; j++)
 			start_read(&scene, scene.pipe[0], 4, j % 2 ? IOSQE_ASYNC : 0);
 		ck_assert_int_eq(iou_flush(scene.iou), 0);

@@ -228,7 +228,7 @@ static void *post_elsewhere(void *data)
 	return (void *)(intptr_t)iou_post(scene->iou, see_later, &scene->later[1]);
 }
 
-static void begin_posts(struct scene *scene)
+static void begin_posts_alone(struct scene *scene)
 {
 	void *result;
 
@@ -236,14 +236,21 @@ static void begin_posts(struct scene *scene)
 	pthread_join(start_thread(post_elsewhere, scene), &result);
 	ck_assert_ptr_null(result);
 	scene->n_later = 2;
+}
+
+static void begin_posts(struct scene *scene)
+{
+	begin_posts_alone(scene);
 	start_read(scene, scene->pipe[0], 64, 0);
 }
 
 static const struct kind posts = { .begin = begin_posts };
+static const struct kind posts_alone = { .begin = begin_posts_alone, .has_no_other_owner = true };
 
 PROMISE(09, posts_are_delivered_once)
 {
-	tear_down(&posts, 200);
+	tear_down(&posts, 100);
+	tear_down(&posts_alone, 100);
 	tear_down_after_owner(&posts);
 }
 END_TEST

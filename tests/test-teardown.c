@@ -45,6 +45,21 @@ PROMISE(09, nobody_reads_from_pipes_and_sockets_after_free)
 }
 END_TEST
 
+/* On the other kinds of rings: those for any thread, and those that a thread of the kernel's submits for. */
+PROMISE(09, nobody_reads_after_free_of_a_ring_for_any_thread_or_with_a_polling_one)
+{
+	static const unsigned flags[] = { IOU_ANY_THREAD, IOU_SQPOLL };
+
+	for (int i = 0; i < 2; i++) {
+		struct kind kind = reads;
+
+		kind.config = (iou_config_t){ .entries = 8, .flags = flags[i] };
+		kind.has_no_other_owner = true;
+		tear_down(&kind, 60);
+	}
+}
+END_TEST
+
 /* A disk: what has begun cannot be cancelled, so it has to be waited for. */
 
 enum { N_TRANSFERS = 8 };
@@ -393,6 +408,7 @@ Suite *suite(void)
 		 PROMISE_TEST(09, chains_that_are_half_done_do_not_go_on_after_free),
 		 PROMISE_TEST(09, drained_ops_end_without_having_begun),
 		 PROMISE_TEST(09, multishot_recv_fills_no_buffer_after_free));
+	ADD_CASE(s, "rings", PROMISE_TEST(09, nobody_reads_after_free_of_a_ring_for_any_thread_or_with_a_polling_one));
 	ADD_CASE(s, "rearming", PROMISE_TEST(09, ops_that_rearm_themselves_end_once));
 	return s;
 }
