@@ -215,6 +215,9 @@ WRAP(void, free, void *memory)
 {
 	count(&n_allocations, -(memory != NULL));
 	__real_free(memory);
+	/* So it may, before glibc 2.33. */
+	if (is_armed)
+		errno = EXDEV;
 }
 
 WRAP(cpu_set_t *, __sched_cpualloc, size_t n)

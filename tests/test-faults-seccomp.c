@@ -358,6 +358,8 @@ Suite *suite(void)
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = tcase_create("faults");
+	/* For all trials of a call together; each has its own bound. */
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failing_system_call_loses_an_op_leaks_or_hangs), 0, N_CALLS);
 	suite_add_tcase(s, tcase);

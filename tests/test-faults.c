@@ -59,10 +59,10 @@ static void tell(const char *what)
 	dprintf(STDERR_FILENO, "test-faults: %s: %s\n", what, words);
 }
 
-static void has_hung(int signal)
+static void has_crashed(int number)
 {
-	(void)signal;
-	tell("it hangs");
+	tell(number == SIGALRM ? "it hangs" : "it crashes");
+	signal(SIGABRT, SIG_DFL);
 	abort();
 }
 
@@ -93,17 +93,24 @@ static void set_up(void)
 {
 	/* Threads' own arenas would come and go. */
 	mallopt(M_ARENA_MAX, 1);
-	signal(SIGALRM, has_hung);
+	signal(SIGALRM, has_crashed);
+	if (!support_sanitized()) {
+		signal(SIGSEGV, has_crashed);
+		signal(SIGABRT, has_crashed);
+	}
 	if (__sanitizer_set_death_callback)
 		__sanitizer_set_death_callback(has_died);
 	n_descriptors = support_descriptors();
 }
 
-/* The first time libc, and a sanitizer's threads, get what they keep for later. The allocators of sanitizers go on so. */
+/*
+ * The first time libc, and a sanitizer's threads, get what they keep for later. The allocators of sanitizers and valgrind go on
+ * so.
+ */
 static void count_what_is_there(void)
 {
 	n_threads = support_steady(support_threads);
-	n_mappings = support_sanitized() ? INT_MAX : support_steady(support_mappings);
+	n_mappings = support_slowness() > 1 ? INT_MAX : support_steady(support_mappings);
 }
 
 static void check_that_nothing_was_left(void)
@@ -115,8 +122,12 @@ static void check_that_nothing_was_left(void)
 
 static void tear_down(void)
 {
+	const int numbers[] = { SIGALRM, SIGSEGV, SIGABRT };
+
 	alarm(0);
-	signal(SIGALRM, SIG_DFL);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i] == SIGALRM || !support_sanitized())
+			signal(numbers[i], SIG_DFL);
 }
 
 /* Whether it came as far as to the call that was to fail. */
@@ -390,6 +401,8 @@ Suite *suite(void)
 	while (faults[n_functions].name)
 		n_functions++;
 	tcase = tcase_create("faults");
+	/* For all trials of a function together; each has its own bound. */
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
 	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failure_loses_an_op_leaks_or_hangs), 0, n_functions);
