@@ -162,7 +162,7 @@ static bool try(const struct trial *trial)
  */
 static unsigned stride(const struct trial *trial)
 {
-	unsigned n = trial->setting == settings ? 1 : faults[trial->function].is_harmless ? 5 : 2;
+	unsigned n = trial->setting == settings ? 1 : faults[trial->function].is_harmless ? 6 : 3;
 
 	return support_slowness() == 1 ? n : 7 * n;
 }
