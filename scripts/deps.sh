@@ -8,6 +8,7 @@
 #	lint	clang, clang-format, clang-tidy, cppcheck, shellcheck
 #	sanitize	clang's sanitizers
 #	valgrind	valgrind
+#	coverage	gcovr
 # Debian and Ubuntu, Fedora and their kin, Arch. Nothing is installed, and nothing is printed, where nothing is missing.
 
 # Of each need: how to see that it is there (NAME>=VERSION where not any version will do), then its package for apt, dnf and
@@ -35,6 +36,7 @@ deps_table() {
 		sanitize command llvm-symbolizer llvm        llvm               llvm
 		valgrind command valgrind      valgrind     valgrind           valgrind
 		valgrind header  valgrind/memcheck.h valgrind valgrind-devel   valgrind
+		coverage command gcovr         gcovr        gcovr              -
 	TABLE
 }
 

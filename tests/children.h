@@ -49,9 +49,16 @@ static inline struct findings *open_findings(void)
 	return shared;
 }
 
+#ifdef HAVE_GCOV
+void __gcov_dump(void);
+#endif
+
 static inline void end_child(struct findings *findings)
 {
 	findings->is_done = true;
+#ifdef HAVE_GCOV
+	__gcov_dump();
+#endif
 	execl("/bin/true", "true", (char *)NULL);
 	_exit(0);
 }
