@@ -122,7 +122,7 @@ static void run(struct program *program)
 
 static void make(struct program *program)
 {
-	iou_config_t config = { .size = sizeof(config), .entries = 8, .workers = 2 };
+	iou_config_t config = { .size = sizeof(config), .entries = 8 };
 
 	errno = 0;
 	program->iou = iou_new_with(&config);

@@ -283,6 +283,78 @@ START_TEST(test_engine_that_has_failed_is_not_used_again)
 }
 END_TEST
 
+/* An engine that has trouble: the kernel's, but for one verb. */
+
+static const struct engine_verbs *kernels_verbs;
+static struct engine_verbs verbs;
+static int trouble; /* -errno */
+static int n_troubles;
+
+static int enter_with_trouble(struct engine *engine, bool wait, const struct timespec *timeout)
+{
+	if (n_troubles == 0)
+		return kernels_verbs->enter(engine, wait, timeout);
+	n_troubles--;
+	return trouble;
+}
+
+static int resize_with_trouble(struct engine *engine, unsigned entries, bool is_idle)
+{
+	(void)engine;
+	(void)entries;
+	(void)is_idle;
+	return trouble;
+}
+
+static void make_trouble(int error, int n)
+{
+	trouble = error;
+	n_troubles = n;
+	kernels_verbs = iou->engine->verbs;
+	verbs = *kernels_verbs;
+	verbs.enter = enter_with_trouble;
+	verbs.resize = resize_with_trouble;
+	iou->engine->verbs = &verbs;
+}
+
+static const int passing_troubles[] = { -EAGAIN, -EBUSY, -EINTR, -ETIME };
+
+START_TEST(test_trouble_that_passes_is_nobody_s)
+{
+	struct call nops[2];
+
+	ck_assert_int_eq(iou_flush(iou), 0);
+	make_trouble(passing_troubles[_i], 3);
+	queue_nop(&nops[0]);
+	ck_assert_int_eq(iou_run(iou), 0);
+	ck_assert_int_eq(nops[0].n, 1);
+	/* A flush does not try for ever, and what it has left goes with the next. */
+	n_troubles = 1000000;
+	queue_nop(&nops[1]);
+	ck_assert_int_eq(iou_flush(iou), 0);
+	ck_assert_int_gt(n_troubles, 0);
+	ck_assert_uint_eq(iou__ops_n(&iou->ops, OP_QUEUED), 1);
+	n_troubles = 0;
+	ck_assert_int_eq(iou_run(iou), 0);
+	ck_assert_int_eq(nops[1].n, 1);
+}
+END_TEST
+
+START_TEST(test_ring_that_was_lost_while_it_was_resized_is_not_used_again)
+{
+	struct call nop;
+
+	ck_assert_int_eq(iou_flush(iou), 0);
+	queue_nop(&nop);
+	make_trouble(-ENOTRECOVERABLE, 0);
+	ck_assert_int_eq(iou_resize(iou, 8), -ENOTRECOVERABLE);
+	ck_assert_int_eq(iou_run(iou), -ENOTRECOVERABLE);
+	ck_assert_int_eq(iou_resize(iou, 8), -ENOTRECOVERABLE);
+	iou = iou_free(iou);
+	check_was_called(&nop, -ECANCELED);
+}
+END_TEST
+
 START_TEST(test_op_that_is_in_its_final_callback_is_not_pending)
 {
 	struct call nop;
@@ -836,6 +908,21 @@ START_TEST(test_descriptor_tells_of_copies_and_of_what_is_unsent)
 }
 END_TEST
 
+START_TEST(test_descriptor_that_cannot_be_made_leaves_nothing_open)
+{
+	int fd = iou->mailbox.fd, n;
+
+	/* What the engine has to be watched by it keeps. */
+	ck_assert_int_ge(iou->engine->verbs->watch(iou->engine), 0);
+	n = support_descriptors();
+	iou->mailbox.fd = -1;
+	ck_assert_int_eq(iou_fd(iou), -EBADF);
+	iou->mailbox.fd = fd;
+	ck_assert_int_eq(support_descriptors(), n);
+	ck_assert_int_ge(iou_fd(iou), 0);
+}
+END_TEST
+
 START_TEST(test_running_loop_exposes_nothing)
 {
 	struct call post = { 0 };
@@ -1020,8 +1107,10 @@ static void add_loop(Suite *to)
 			 test_instance_for_any_thread_has_no_owner, test_run_begins_once,
 			 test_misuse_is_told_once_and_before_anything_else,
 			 test_engine_that_has_failed_is_not_used_again,
+			 test_ring_that_was_lost_while_it_was_resized_is_not_used_again,
 			 test_op_that_is_in_its_final_callback_is_not_pending);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_loop_test(tcase, test_trouble_that_passes_is_nobody_s, 0, 4);
 	tcase = ADD_CASE(to, "idle", test_engine_is_idle_when_completions_wait_to_be_delivered,
 			 test_engine_is_not_idle_with_an_op_in_flight,
 			 test_engine_is_not_idle_with_a_multishot_op_in_flight,
@@ -1036,7 +1125,8 @@ static void add_loop(Suite *to)
 			 test_descriptor_made_late_tells_of_what_was_there,
 			 test_descriptor_tells_of_what_never_reached_the_engine,
 			 test_descriptor_tells_of_copies_and_of_what_is_unsent, test_running_loop_exposes_nothing,
-			 test_counting_what_is_pending_hides_nothing);
+			 test_counting_what_is_pending_hides_nothing,
+			 test_descriptor_that_cannot_be_made_leaves_nothing_open);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_descriptor_is_not_readable_for_ever_after_a_resize, 0, 2);
 	tcase = ADD_CASE(to, "end", test_drain_ends_when_the_time_is_over_and_can_be_repeated,

@@ -94,6 +94,7 @@ static int try_everything(void *data)
 	last->errors[n++] = iou_run_once(iou, NULL);
 	last->errors[n++] = iou_drain(iou, NULL);
 	last->errors[n++] = iou_resize(iou, 16);
+	last->errors[n++] = iou_flush(iou);
 	iou_quit(iou);
 	iou_op_queue(iou, last->seen.op, see, &last->seen);
 	iou_op_queue(iou, last->late.op, see, &last->late);
@@ -124,6 +125,8 @@ PROMISE(09, nothing_new_starts_while_free_delivers)
 		ck_assert_int_eq(last.errors[i], -ESHUTDOWN);
 	for (int i = 5; i < 9; i++)
 		ck_assert_int_eq(last.errors[i], -EBUSY);
+	/* It has nothing to do. */
+	ck_assert_int_eq(last.errors[9], 0);
 	close_pipe(fds);
 }
 END_TEST

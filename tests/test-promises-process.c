@@ -295,6 +295,50 @@ PROMISE(14, child_of_a_callback_can_free_there)
 }
 END_TEST
 
+/* In a callback of the end: the child's own end is quiet, and the parent's goes on. */
+static void fork_at_the_end(bool is_drain)
+{
+	int n_own = -support_descriptors(), r = 0;
+	iou_t *iou = open_iou(4);
+	struct forking forking = { .findings = open_findings() };
+	struct seen after, post = { 0 };
+
+	n_own += support_descriptors();
+	io_uring_prep_nop(take(iou, &forking.seen));
+	iou_op_queue(iou, forking.seen.op, fork_and_see, &forking);
+	queue_nop(iou, &after, 0);
+	ck_assert_int_eq(iou_post(iou, see, &post), 0);
+	if (is_drain)
+		r = iou_drain(iou, NULL);
+	if (forking.child == 0 && forking.seen.n_calls)
+		FIND(forking.findings, r == -EOWNERDEAD);
+	if (!is_drain || forking.child == 0)
+		FIND(forking.findings, iou_free(iou) == NULL);
+	if (forking.child == 0) {
+		FIND(forking.findings, after.n_calls == 0);
+		FIND(forking.findings, support_descriptors() == forking.n_descriptors - n_own);
+		end_child(forking.findings);
+	}
+	close_findings(forking.findings, forking.child);
+	expect(&after, -ECANCELED);
+	ck_assert_int_eq(post.n_calls, 1);
+	ck_assert_int_eq(r, 0);
+	if (is_drain)
+		run_and_free(iou);
+}
+
+PROMISE(14, child_of_a_callback_in_free_is_quiet)
+{
+	fork_at_the_end(false);
+}
+END_TEST
+
+PROMISE(14, child_of_a_callback_in_a_drain_is_quiet)
+{
+	fork_at_the_end(true);
+}
+END_TEST
+
 /* A child's own instance is as good as any. */
 PROMISE(14, child_can_have_an_instance_of_its_own)
 {
@@ -332,6 +376,7 @@ Suite *suite(void)
 		 test_g13_two_instances_never_interact, test_g13_instance_runs_in_a_callback_of_another);
 	ADD_CASE(s, "fork", test_g14_child_is_refused_everything_and_can_free,
 		 test_g14_child_of_a_callback_is_refused_and_can_free_afterwards,
-		 test_g14_child_of_a_callback_can_free_there, test_g14_child_can_have_an_instance_of_its_own);
+		 test_g14_child_of_a_callback_can_free_there, test_g14_child_of_a_callback_in_free_is_quiet,
+		 test_g14_child_of_a_callback_in_a_drain_is_quiet, test_g14_child_can_have_an_instance_of_its_own);
 	return s;
 }

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -226,6 +227,8 @@ START_TEST(test_what_the_kernel_refuses_is_an_error_and_leaks_nothing)
 
 	ck_assert_int_eq(make_rig(&rig, (struct uring_config){ .entries = 65536 }), -EINVAL);
 	ck_assert_int_eq(make_rig(&rig, (struct uring_config){ .entries = 0 }), -EINVAL);
+	/* The ring is there by then. */
+	ck_assert_int_eq(make_rig(&rig, (struct uring_config){ .entries = 8, .iowq_max = { 1U << 31, 0 } }), -EINVAL);
 	ck_assert_ptr_null(rig.engine);
 	ck_assert_int_eq(support_descriptors(), n);
 }
@@ -1064,6 +1067,40 @@ START_TEST(test_watching_without_a_descriptor_is_an_error)
 }
 END_TEST
 
+START_TEST(test_watching_beside_the_program_s_own_eventfd_is_ebusy)
+{
+	int n, fd = eventfd(0, EFD_CLOEXEC);
+
+	make_bound(4);
+	ck_assert_int_eq(io_uring_register_eventfd(uring(), fd), 0);
+	n = support_descriptors();
+	ck_assert_int_eq(watch(), -EBUSY);
+	ck_assert_int_eq(support_descriptors(), n);
+	ck_assert_int_eq(io_uring_unregister_eventfd(uring()), 0);
+	ck_assert_int_ge(watch(), 0);
+	close(fd);
+}
+END_TEST
+
+/* Somebody has closed what is to be carried over. */
+START_TEST(test_rebuild_that_cannot_catch_up_leaves_the_ring_as_it_was)
+{
+	int fd, event_fd;
+
+	make((struct uring_config){ .entries = 4, .is_any_thread = true });
+	ck_assert_int_eq(bind_it(), 0);
+	fd = uring()->ring_fd;
+	event_fd = watch();
+	close(event_fd);
+	ck_assert_int_lt(resize(8), 0);
+	ck_assert_int_eq(uring()->ring_fd, fd);
+	ck_assert_uint_eq(rig.engine->sq_entries, 4);
+	run_nops(10);
+	/* Its number is to be closed with the ring. */
+	ck_assert_int_eq(dup2(pipe_fds[0], event_fd), event_fd);
+}
+END_TEST
+
 START_TEST(test_completions_can_be_watched_across_a_resize)
 {
 	int fd;
@@ -1218,7 +1255,9 @@ static void add_resize(Suite *to)
 	tcase_add_loop_test(tcase, test_resize_that_fails_leaves_the_ring_as_it_was, 0, 2);
 	tcase_add_loop_test(tcase, test_resize_does_not_lose_the_program_s_sqes, 0, 2);
 	tcase = ADD_CASE(to, "watching", test_there_is_one_descriptor_to_watch,
-			 test_watching_without_a_descriptor_is_an_error);
+			 test_watching_without_a_descriptor_is_an_error,
+			 test_watching_beside_the_program_s_own_eventfd_is_ebusy,
+			 test_rebuild_that_cannot_catch_up_leaves_the_ring_as_it_was);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_ring_can_be_watched_before_it_is_bound, 0, 2);
 	tcase_add_loop_test(tcase, test_completions_can_be_watched_across_a_resize, 0, 2);
