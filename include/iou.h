@@ -263,8 +263,8 @@ iou_t *iou_new_with(const iou_config_t *config);
  * Where the ring cannot be used any more (it has failed, see iou_run(), or the loop thread has exited) and has ops in
  * flight, it is closed, the kernel is given a tenth of a second to cancel them, and their callbacks are told
  * -ECANCELED. No kernel tells whether it has let go of such an op's memory: what a disk still writes to should be
- * kept for longer. Where it refuses io_uring_register(2) as well it lets go of the ring, and of what its own threads are
- * at (IOSQE_ASYNC), only when the loop thread exits.
+ * kept for longer. Where it refuses io_uring_register(2) as well, it lets go of the ring, and of what its own threads
+ * are at (IOSQE_ASYNC), only when the loop thread exits.
  *
  * During this delivery nothing new starts: iou_op_new(), iou_async(), iou_op_async(), iou_post() and iou_hold() fail
  * with ESHUTDOWN; an op queued again in its final callback is recycled without another; one that was allocated
