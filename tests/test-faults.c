@@ -304,6 +304,7 @@ static const char *const infallible[] = {
 	"__errno_location",
 	"getpid",
 	"gettid",
+	"pthread_equal",
 	"pthread_self",
 	"sched_yield",
 	/* They give back. */
