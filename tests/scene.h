@@ -146,4 +146,16 @@ static inline void expect_finals(const struct scene *scene)
 		ck_assert_int_eq(scene->later[i].seen.n_calls, 1);
 }
 
+/** More completions at once than the queue has room for, which the kernel has been asked for before the loop looks. */
+static inline void overflow(struct scene *scene)
+{
+	for (int i = 0; i < N_SLOTS; i++) {
+		io_uring_prep_poll_add(next(scene), scene->pipe[0], POLLIN);
+		send_off(scene, 0);
+	}
+	ck_assert_int_eq(iou_flush(scene->iou), 0);
+	put_bytes(scene->pipe[1], "x", 1);
+	io_uring_get_events(iou_ring(scene->iou));
+}
+
 #endif

@@ -2,12 +2,15 @@
 #include "support.h"
 #include "skips.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,6 +136,25 @@ int64_t support_now_us(void)
 int64_t support_now_ms(void)
 {
 	return support_now_us() / 1000;
+}
+
+void support_connect_tcp(int fds[2], int receive_buffer)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int r = receive_buffer ? setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer))
+			       : 0;
+
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	ck_assert_int_eq(listen(listener, 1), 0);
+	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(connect(fds[0], (struct sockaddr *)&address, length), 0);
+	fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ge(fds[1], 0);
+	close(listener);
 }
 
 int support_sanitized(void)

@@ -66,6 +66,9 @@ int64_t support_thread_cpu_us(void);
 int64_t support_now_us(void);
 int64_t support_now_ms(void);
 
+/** Two ends of a TCP connection; the second's receive buffer is as given, or 0: the system's default. */
+void support_connect_tcp(int fds[2], int receive_buffer);
+
 /** How much slower than usual this may be: 1, or more with a sanitizer or under valgrind. For upper bounds of times. */
 int support_slowness(void);
 /** Built with a sanitizer? */

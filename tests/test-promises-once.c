@@ -2,7 +2,6 @@
 /* G1: one callback per completion and one final one; IOSQE_CQE_SKIP_SUCCESS. G11: ops with several completions. */
 #include "promises.h"
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -325,22 +324,6 @@ PROMISE(11, multishot_accept_ends_once_when_the_instance_does)
 }
 END_TEST
 
-static void connect_tcp(int fds[2])
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(fds[0], (struct sockaddr *)&address, length), 0);
-	fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	ck_assert_int_ge(fds[1], 0);
-	close(listener);
-}
-
 /* The first tells of the bytes, the second that the buffer is free; queueing it again in the first is an error. */
 static int sent(void *data)
 {
@@ -362,7 +345,7 @@ PROMISE(11, zero_copy_send_has_two_completions)
 	struct seen send_op;
 	int fds[2];
 
-	connect_tcp(fds);
+	support_connect_tcp(fds, 0);
 	memset(bytes, 'z', sizeof(bytes));
 	io_uring_prep_send_zc(take(iou, &send_op), fds[0], bytes, sizeof(bytes), 0, 0);
 	iou_op_queue(iou, send_op.op, sent, &send_op);

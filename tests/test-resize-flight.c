@@ -204,23 +204,12 @@ END_TEST
 
 /* Full queues. */
 
-static void start_polls(struct scene *scene)
-{
-	for (int i = 0; i < N_SLOTS; i++) {
-		io_uring_prep_poll_add(next(scene), scene->pipe[0], POLLIN);
-		send_off(scene, 0);
-	}
-	ck_assert_int_eq(iou_flush(scene->iou), 0);
-	put_bytes(scene->pipe[1], "x", 1);
-	io_uring_get_events(iou_ring(scene->iou));
-}
-
 static void resize_overflown(iou_config_t config, unsigned entries)
 {
 	struct scene scene;
 
 	open_resizing(&scene, config);
-	start_polls(&scene);
+	overflow(&scene);
 	ck_assert_uint_ne(*iou_ring(scene.iou)->sq.kflags & IORING_SQ_CQ_OVERFLOW, 0);
 	resize_in_use(scene.iou, entries, is_in_place && !(config.flags & IOU_ANY_THREAD));
 	ck_assert_int_eq(iou_pending(scene.iou), N_SLOTS);

@@ -1,29 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* G9: what iou_free() has to wait for, and what waits for it. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include "teardown.h"
 
 /* Zero-copy sends: the kernel reads the memory until the peer has it all, or has gone. */
-
-static void connect_tcp(int fds[2])
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 4096;
-
-	/* So that most of what is sent has to wait at the sender's. */
-	ck_assert_int_eq(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
-	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
-	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
-	ck_assert_int_eq(listen(listener, 1), 0);
-	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(connect(fds[0], (struct sockaddr *)&address, length), 0);
-	fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	ck_assert_int_ge(fds[1], 0);
-	close(listener);
-}
 
 /* What was sent, and then the end of it, can come in one go. */
 static int have_sent(void *data)
@@ -69,7 +48,7 @@ PROMISE(09, zero_copy_send_to_a_peer_that_never_reads_ends_when_the_peer_goes)
 		int fds[2];
 
 		open_scene(&scene, (iou_config_t){ .entries = 8 });
-		connect_tcp(fds);
+		support_connect_tcp(fds, 4096);
 		begin_sends(&scene, fds[0]);
 
 		uint64_t n_enters = stats_of(scene.iou).n_enters;
@@ -115,7 +94,7 @@ PROMISE(09, zero_copy_send_reads_no_memory_after_free)
 		int fds[2];
 
 		open_scene(&scene, (iou_config_t){ .entries = 8 });
-		connect_tcp(fds);
+		support_connect_tcp(fds, 4096);
 		begin_sends(&scene, fds[0]);
 
 		struct peer peer = { .fd = fds[1] };
@@ -288,13 +267,7 @@ END_TEST
 /* All polls complete at once on a queue for two, and the program looks after the kernel before the loop does. */
 static void begin_overflow(struct scene *scene)
 {
-	for (int i = 0; i < N_SLOTS; i++) {
-		io_uring_prep_poll_add(next(scene), scene->pipe[0], POLLIN);
-		send_off(scene, 0);
-	}
-	ck_assert_int_eq(iou_flush(scene->iou), 0);
-	put_bytes(scene->pipe[1], "x", 1);
-	io_uring_get_events(iou_ring(scene->iou));
+	overflow(scene);
 	ck_assert_uint_ne(*iou_ring(scene->iou)->sq.kflags & IORING_SQ_CQ_OVERFLOW, 0);
 }
 
