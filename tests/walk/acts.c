@@ -48,9 +48,9 @@ struct act *act_new(struct world *world, const struct kind *kind, struct source 
 	return act;
 }
 
-/* Memory */
+/* Memory. */
 
-static void forget(struct act *act)
+void act_forget(struct act *act)
 {
 	if (act->buffer)
 		world_give_slot(act->world, act->buffer);
@@ -62,7 +62,7 @@ void act_drop(struct act *act)
 	iou_op_free(act->world->iou, act->op);
 	TAILQ_REMOVE(&act->world->news, act, entry);
 	act->world->n_new--;
-	forget(act);
+	act_forget(act);
 }
 
 static void forget_all(struct acts *acts)
@@ -71,7 +71,7 @@ static void forget_all(struct acts *acts)
 
 	while ((act = TAILQ_FIRST(acts))) {
 		TAILQ_REMOVE(acts, act, entry);
-		forget(act);
+		act_forget(act);
 	}
 }
 
@@ -98,8 +98,7 @@ struct chain *chain_new(struct world *world)
 
 /* On the way in. */
 
-/* From new, or from its final callback. */
-static void begin_life(struct act *act)
+void act_begin_life(struct act *act)
 {
 	struct world *world = act->world;
 
@@ -125,7 +124,7 @@ static void begin_life(struct act *act)
 	*(act->is_silent ? &world->n_silent : &world->n_alive) += 1;
 }
 
-static void end_life(struct act *act)
+void act_end_life(struct act *act)
 {
 	struct world *world = act->world;
 
@@ -146,7 +145,7 @@ void act_queue(struct act *act, unsigned flags, struct chain *chain)
 	act->flags = flags;
 	act->op->sqe->flags |= (__u8)flags;
 	act->chain = chain;
-	begin_life(act);
+	act_begin_life(act);
 	if (chain && !chain->first)
 		chain->first = act->serial;
 	if (chain)
@@ -338,8 +337,7 @@ static int choose_answer(struct source *source)
 	return source_one_in(source, 40) ? -1000 - (int)source_pick(source, 100) : (int)source_pick(source, 2);
 }
 
-/* What a callback does besides. */
-static int do_something(struct world *world, struct source *source)
+int act_do_something(struct world *world, struct source *source)
 {
 	if (world->n_alive + world->n_silent < MANY && source_one_in(source, 3))
 		step_anywhere(world, source);
@@ -358,7 +356,7 @@ static bool rearm(struct act *act)
 		return false;
 	}
 	act->due_us = 0;
-	begin_life(act);
+	act_begin_life(act);
 	iou_op_queue(act->world->iou, act->op, act_called, act);
 	act->identity = act->op->sqe->user_data;
 	return true;
@@ -368,12 +366,12 @@ static int act_ended(struct act *act)
 {
 	int r;
 
-	end_life(act);
+	act_end_life(act);
 	CHECK(iou_op_cancel(act->world->iou, act->op) == -ENOENT);
 	if (rearm(act))
 		return choose_answer(&act->source);
-	r = do_something(act->world, &act->source);
-	forget(act);
+	r = act_do_something(act->world, &act->source);
+	act_forget(act);
 	return r;
 }
 
@@ -394,164 +392,11 @@ static int act_called(void *data)
 		check_result(act, result, flags);
 	}
 	account(act, result, flags);
-	return run_end_callback(world, flags & IORING_CQE_F_MORE ? do_something(world, &act->source) : act_ended(act));
+	return run_end_callback(world,
+				flags & IORING_CQE_F_MORE ? act_do_something(world, &act->source) : act_ended(act));
 }
 
-/* Jobs. */
-
-static int work(void *data)
-{
-	struct act *act = data;
-
-	atomic_fetch_add(&act->n_works, 1);
-	return act->answer;
-}
-
-/* One worker takes them in order. */
-static void check_job_order(struct act *act)
-{
-	if (act->world->config.workers != 1)
-		return;
-	CHECK(act->serial > act->world->last_job);
-	act->world->last_job = act->serial;
-}
-
-static int job_called(void *data)
-{
-	struct act *act = data;
-	struct world *world = act->world;
-	int n_works = atomic_load(&act->n_works);
-
-	run_begin_callback(world);
-	CHECK(act->state == ACT_QUEUED);
-	CHECK(act->op->flags == 0);
-	if (act->op->result == -ECANCELED) {
-		CHECK(act->may_be_cancelled && n_works == 0);
-	} else {
-		CHECK_RESULT(act->op->result == act->answer && n_works == 1 && !act->must_be_cancelled,
-			     act->op->result);
-		check_job_order(act);
-	}
-	end_life(act);
-
-	int r = do_something(world, &act->source);
-
-	forget(act);
-	return run_end_callback(world, r);
-}
-
-void act_start_job(struct world *world, struct source *source)
-{
-	struct act *act = act_new(world, kind_job(), source);
-
-	if (!act)
-		return;
-	act->answer = (int)source_pick(source, 200) - 100;
-	begin_life(act);
-	/* The epoch of something that is not staged. */
-	act->epoch = 0;
-
-	int r = iou_op_async(world->iou, act->op, work, act, job_called, act);
-
-	CHECK_RESULT(r == 0, r);
-	act->identity = act->op->sqe->user_data;
-}
-
-/* A failure of the work counts before that of the callback. */
-static int async_called(void *data)
-{
-	struct act *act = data;
-	int answer = act->answer;
-
-	run_begin_callback(act->world);
-	CHECK(act->state == ACT_QUEUED && atomic_load(&act->n_works) == 1);
-	check_job_order(act);
-	end_life(act);
-
-	struct world *world = act->world;
-	int r = do_something(world, &act->source);
-
-	forget(act);
-	run_end_callback(world, answer < 0 ? answer : r);
-	return r;
-}
-
-void act_start_async(struct world *world, struct source *source)
-{
-	struct act *act = calloc(1, sizeof(*act));
-
-	CHECK(act);
-	*act = (struct act){ .world = world, .kind = kind_job(), .source = source_split(source), .state = ACT_OVER };
-	act->answer = source_one_in(source, 8) ? -500 - (int)source_pick(source, 100) : 0;
-	act->identity = world->old_identity;
-
-	int r = world->is_ending ? -ESHUTDOWN : 0;
-
-	if (r == 0)
-		begin_life(act);
-
-	int answer = iou_async(world->iou, work, act, async_called, act);
-
-	CHECK_RESULT(answer == r, answer);
-	if (r < 0)
-		free(act);
-}
-
-/* Posts. */
-
-struct post {
-	struct helper *helper;
-	uint64_t number;
-	struct source source;
-	bool is_quiet; /* it starts nothing, which might never end */
-};
-
-static int post_called(void *data)
-{
-	struct post *post = data;
-	struct helper *helper = post->helper;
-	int r;
-
-	run_begin_callback(helper->world);
-	CHECK(post->number == helper->n_delivered);
-	helper->n_delivered++;
-	r = post->is_quiet ? 0 : do_something(helper->world, &post->source);
-	free(post);
-	return run_end_callback(helper->world, r);
-}
-
-void act_post(struct helper *helper, struct source *source)
-{
-	struct post *post = malloc(sizeof(*post));
-
-	CHECK(post);
-	*post = (struct post){
-		.helper = helper,
-		.number = helper->n_posted++,
-		.source = source_split(source),
-		.is_quiet = helper->has_to_release,
-	};
-
-	int r = iou_post(helper->world->iou, post_called, post);
-
-	if (r < 0) {
-		CHECK_RESULT(r == -ESHUTDOWN && helper->world->is_freeing, r);
-		helper->n_posted--;
-		free(post);
-	}
-}
-
-/* The rest. */
-
-int act_foreign_cqe(const struct io_uring_cqe *cqe, void *data)
-{
-	struct world *world = data;
-
-	run_begin_callback(world);
-	CHECK_RESULT(cqe->res == 5 && cqe->flags == 0, cqe->res);
-	world->n_foreign++;
-	return run_end_callback(world, 0);
-}
+/* The end of the world. */
 
 void acts_check_all_over(struct world *world)
 {

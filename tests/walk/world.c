@@ -93,7 +93,7 @@ void world_give_ring_buffer(struct world *world, unsigned id)
 	io_uring_buf_ring_advance(world->buf_ring, 1);
 }
 
-/* Files */
+/* Files. */
 
 unsigned char world_file_byte(unsigned i)
 {
@@ -172,7 +172,7 @@ static void close_stream(struct stream *stream)
 	close(stream->out);
 }
 
-/* The instance */
+/* The instance. */
 
 static void choose_config(struct world *world)
 {

@@ -8,7 +8,8 @@
  *	source.c    where choices come from
  *	world.c     an instance and what its ops work on; what must be so before and after it
  *	kinds.c     the operations: how each is prepared, and which results it may have
- *	acts.c      the life of an op, of a job, and of a post, as the model sees it
+ *	acts.c      the life of an op, as the model sees it
+ *	jobs.c      jobs, posts, and completions that are no op's
  *	runs.c      calls that deliver, and what they may return
  *	helpers.c   other threads
  *	steps.c     what the walk chooses from
@@ -229,10 +230,6 @@ const struct kind *kind_nop(void);
 /** A new op of this kind, not queued. */
 struct act *act_new(struct world *world, const struct kind *kind, struct source *source);
 void act_queue(struct act *act, unsigned flags, struct chain *chain);
-/** iou_op_async(), iou_async(), and iou_post() by whichever thread this is. */
-void act_start_job(struct world *world, struct source *source);
-void act_start_async(struct world *world, struct source *source);
-void act_post(struct helper *helper, struct source *source);
 struct chain *chain_new(struct world *world);
 /** It was never queued. */
 void act_drop(struct act *act);
@@ -247,6 +244,20 @@ struct act *act_pick(struct world *world, struct source *source);
 void acts_check_all_over(struct world *world);
 /** Also those that were never queued. */
 void acts_free_all(struct world *world);
+
+/** From new, or from its final callback. */
+void act_begin_life(struct act *act);
+void act_end_life(struct act *act);
+/** The op is not the walk's any more. */
+void act_forget(struct act *act);
+/** What a callback does besides. Returns what it is to answer. */
+int act_do_something(struct world *world, struct source *source);
+
+/* jobs.c */
+/** iou_op_async(), iou_async(), and iou_post() by whichever thread this is. */
+void act_start_job(struct world *world, struct source *source);
+void act_start_async(struct world *world, struct source *source);
+void act_post(struct helper *helper, struct source *source);
 int act_foreign_cqe(const struct io_uring_cqe *cqe, void *world);
 
 /* runs.c */
