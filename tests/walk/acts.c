@@ -190,15 +190,17 @@ void acts_are_cancelled(struct world *world)
 	act->must_be_cancelled |= act->epoch == world->epoch;
 }
 
-/* What is linked to one that is cancelled may be so as well. */
-static void chain_may_be_cancelled(struct world *world, const struct chain *chain)
+/* With one that has not been submitted goes what is linked softly behind it. */
+static void chain_may_be_cut(const struct act *act)
 {
-	struct act *act;
+	struct act *other;
 
-	TAILQ_FOREACH(act, &world->alive, entry)
-	act->may_be_cancelled |= act->chain == chain;
-	TAILQ_FOREACH(act, &world->silent, entry)
-	act->may_be_cancelled |= act->chain == chain;
+	if (!act->chain || !(act->flags & IOSQE_IO_LINK))
+		return;
+	TAILQ_FOREACH(other, &act->world->alive, entry)
+	other->may_be_cancelled |= other->chain == act->chain && other->serial > act->serial;
+	TAILQ_FOREACH(other, &act->world->silent, entry)
+	other->may_be_cancelled |= other->chain == act->chain && other->serial > act->serial;
 }
 
 static void cancel_job(struct act *act, int r)
@@ -225,8 +227,7 @@ void act_cancel(struct act *act, bool by_identity)
 	act->may_be_cancelled = true;
 	if (is_staged)
 		act->must_be_cancelled = true;
-	if (act->chain)
-		chain_may_be_cancelled(world, act->chain);
+	chain_may_be_cut(act);
 }
 
 /* On the way out. */

@@ -4,17 +4,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "world.h"
-
-static int64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 /* Results. */
 
@@ -43,7 +34,7 @@ static bool is_file_content(struct act *act, int result, unsigned flags)
 static bool is_time(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
-	return result == -ETIME && now_us() >= act->due_us;
+	return result == -ETIME && walk_now_us() >= act->due_us;
 }
 
 static bool is_link_time(struct act *act, int result, unsigned flags)
@@ -212,7 +203,7 @@ static void choose_time(struct act *act, struct source *source)
 	unsigned us = source_pick(source, 4) * 300;
 
 	act->time = (struct __kernel_timespec){ .tv_nsec = 1000 * us };
-	act->due_us = now_us() + us;
+	act->due_us = walk_now_us() + us;
 }
 
 static void prepare_timeout(struct world *world, struct act *act, struct source *source)

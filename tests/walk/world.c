@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAINT 0xa5
@@ -27,6 +28,14 @@ _Noreturn void walk_fail_with(const char *file, int line, const char *condition,
 _Noreturn void walk_fail(const char *file, int line, const char *condition)
 {
 	walk_fail_with(file, line, condition, 0);
+}
+
+int64_t walk_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* Memory for the kernel. Where it writes when nobody has asked it to, the paint is gone. */

@@ -180,6 +180,9 @@ struct world {
 _Noreturn void walk_fail(const char *file, int line, const char *condition);
 _Noreturn void walk_fail_with(const char *file, int line, const char *condition, long long result);
 
+/** CLOCK_MONOTONIC. */
+int64_t walk_now_us(void);
+
 /** What is said of the walk that is under way when it fails: set by who starts it. */
 extern char walk_name[64];
 
