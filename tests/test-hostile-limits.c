@@ -336,10 +336,20 @@ static rlim_t amount(const struct shortage *shortage)
 	}
 }
 
+/* The stack grows as it is used, and what it cannot have it does not ask for: that would be a crash. */
+static void grow_stack(void)
+{
+	volatile char deep[256 * 1024];
+
+	for (size_t i = 0; i < sizeof(deep); i += 1024)
+		deep[i] = 0;
+}
+
 static void lower(const struct shortage *shortage)
 {
 	struct rlimit limit;
 
+	grow_stack();
 	getrlimit(shortage->resource, &limit);
 	limit.rlim_cur = amount(shortage);
 	setrlimit(shortage->resource, &limit);
