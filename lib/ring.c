@@ -257,19 +257,6 @@ static int rebuild(struct ring *ring, const struct uring_config *config)
 	return 1;
 }
 
-/* The kernel refuses to resize a CQ that has overflown. */
-static int empty_cq(struct ring *ring)
-{
-	int r;
-
-	do {
-		if (!iou__cq_empty_ring(ring->engine.cq))
-			return -ENOMEM;
-		r = kernel_says(ring, IORING_SQ_CQ_OVERFLOW) ? enter_kernel(ring, 0, IORING_ENTER_GETEVENTS, NULL) : 0;
-	} while (r > 0 || iou__cq_in_ring(ring->engine.cq));
-	return r;
-}
-
 /*
  * The kernel leaves it to a resized ring's first work to take back that there might be some. So take it back here, and then
  * have it do what there is.
@@ -283,10 +270,11 @@ static void do_kernels_work(struct ring *ring)
 /* The same ring with other queues: not on every kernel, nor for every ring. */
 static int resize_in_place(struct ring *ring, const struct uring_config *config)
 {
-	int r = empty_cq(ring);
+	int r;
 
-	if (r < 0)
-		return r;
+	/* The new queue may be smaller. What has overflown the kernel keeps, and moves later. */
+	if (!iou__cq_empty_ring(ring->engine.cq))
+		return -ENOMEM;
 	/* Or SQEs that the program has got from liburing and not yet submitted would stay behind. */
 	publish(ring);
 	r = iou__uring_resize(&ring->uring, config);
