@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <iou.h>
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
 /*
- * What an op costs: IORING_OP_NOP through libiou, and through a ring that does nothing else. Rounds of the two alternate;
- * of each the median is printed, and their ratio. Absolute times depend on the machine, the ratio hardly does.
+ * nop: what an operation costs. IORING_OP_NOP, of which param are kept in flight: each that completes is issued again.
  */
+#include "bench.h"
 
-#define DEPTH 128
-#define N_NOPS (DEPTH * 4000)
-#define N_ROUNDS 5
+#include <stdlib.h>
 
 struct nops {
+	struct bench_run *run;
 	iou_t *iou;
-	unsigned n_left;
+	uint64_t n_left;
 };
 
 struct nop {
@@ -24,105 +17,92 @@ struct nop {
 	iou_op_t *op;
 };
 
-static double now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
-}
-
 static int again(void *data)
 {
-	struct nop *nop = data;
+	const struct nop *nop = data;
+	struct nops *nops = nop->nops;
 
-	if (nop->op->result < 0)
-		return nop->op->result;
-	if (nop->nops->n_left > 0) {
-		nop->nops->n_left--;
-		iou_op_queue(nop->nops->iou, nop->op, again, nop);
+	bench_check(nops->run, nop->op->result == 0, "result of a nop");
+	if (nops->n_left > 0) {
+		nops->n_left--;
+		iou_op_queue(nops->iou, nop->op, again, data);
 	}
 	return 0;
 }
 
-/* Each returns the time of one op in ns, or -1. */
-static double libiou_round(void)
+static void run_libiou(struct bench_run *run)
 {
-	struct nops nops = { .iou = iou_new(DEPTH), .n_left = N_NOPS - DEPTH };
-	struct nop nop[DEPTH];
-	double begin = now_ns();
-	int error;
+	struct nops nops = { run, bench_iou_new(run->param), run->n };
+	struct nop *nop = bench_try_ptr(calloc(run->param, sizeof(*nop)), "calloc");
 
-	for (int i = 0; i < DEPTH; i++) {
-		nop[i] = (struct nop){ &nops, iou_op_new(nops.iou) };
-		if (!nop[i].op)
-			return -1;
+	bench_begin(run);
+	for (unsigned i = 0; i < run->param && nops.n_left > 0; i++, nops.n_left--) {
+		nop[i] = (struct nop){ &nops, bench_op_new(nops.iou) };
 		io_uring_prep_nop(nop[i].op->sqe);
 		iou_op_queue(nops.iou, nop[i].op, again, &nop[i]);
 	}
-	error = iou_run(nops.iou);
-	begin = now_ns() - begin;
+	bench_try(iou_run(nops.iou), "iou_run");
+	bench_end(run);
 	iou_free(nops.iou);
-	return error ? -1 : begin / N_NOPS;
+	free(nop);
 }
 
-static int raw_turn(struct io_uring *ring)
+/*
+ * The ceiling: no allocation, no callbacks, all that is there is taken before the kernel is entered again. Each nop has a
+ * number, by which its completion is known.
+ */
+static unsigned raw_take(struct io_uring *ring, struct bench_run *run, uint64_t *n_left)
 {
+	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	for (int i = 0; i < DEPTH; i++)
-		io_uring_prep_nop(io_uring_get_sqe(ring));
-	if (io_uring_submit_and_wait(ring, DEPTH) != DEPTH)
-		return -1;
-	io_uring_for_each_cqe (ring, head, cqe)
+	io_uring_for_each_cqe (ring, head, cqe) {
+		bench_check(run, cqe->res == 0 && cqe->user_data < run->param, "result of a nop");
 		n++;
-	io_uring_cq_advance(ring, n);
-	return n == DEPTH ? 0 : -1;
-}
-
-static double raw_round(void)
-{
-	unsigned best = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-	struct io_uring ring;
-	double begin;
-	int error = 0;
-
-	if (io_uring_queue_init(DEPTH, &ring, best) && io_uring_queue_init(DEPTH, &ring, 0))
-		return -1;
-	begin = now_ns();
-	for (int i = 0; i < N_NOPS / DEPTH && !error; i++)
-		error = raw_turn(&ring);
-	begin = now_ns() - begin;
-	io_uring_queue_exit(&ring);
-	return error ? -1 : begin / N_NOPS;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *times)
-{
-	qsort(times, N_ROUNDS, sizeof(*times), compare);
-	return times[N_ROUNDS / 2];
-}
-
-int main(void)
-{
-	double ours[N_ROUNDS], raw[N_ROUNDS];
-
-	for (int i = 0; i < N_ROUNDS; i++) {
-		ours[i] = libiou_round();
-		raw[i] = raw_round();
-		if (ours[i] < 0 || raw[i] < 0) {
-			fprintf(stderr, "a round failed\n");
-			return EXIT_FAILURE;
-		}
+		if (*n_left == 0)
+			continue;
+		sqe = io_uring_get_sqe(ring);
+		io_uring_prep_nop(sqe);
+		sqe->user_data = cqe->user_data;
+		(*n_left)--;
 	}
-	printf("libiou %.1f ns, raw ring %.1f ns, ratio %.2f\n", median(ours), median(raw), median(ours) / median(raw));
-	return EXIT_SUCCESS;
+	io_uring_cq_advance(ring, n);
+	return n;
+}
+
+static void run_raw(struct bench_run *run)
+{
+	uint64_t n_left = run->n, n_pending = 0;
+	struct io_uring_sqe *sqe;
+	struct io_uring ring;
+
+	bench_ring_init(&ring, run->param);
+	bench_begin(run);
+	for (; n_pending < run->param && n_left > 0; n_pending++, n_left--) {
+		sqe = io_uring_get_sqe(&ring);
+		io_uring_prep_nop(sqe);
+		sqe->user_data = n_pending;
+	}
+	for (uint64_t n_done = 0; n_done < run->n;) {
+		bench_try(io_uring_submit_and_wait(&ring, 1), "io_uring_submit_and_wait");
+		n_done += raw_take(&ring, run, &n_left);
+	}
+	bench_end(run);
+	io_uring_queue_exit(&ring);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct bench_case cases[] = {
+		{ "libiou", 1, 1000000, run_libiou },
+		{ "libiou", 32, 5000000, run_libiou },
+		{ "libiou", 256, 5000000, run_libiou },
+		{ "raw", 1, 2000000, run_raw },
+		{ "raw", 32, 6000000, run_raw },
+		{ "raw", 256, 6000000, run_raw },
+		{ 0 },
+	};
+
+	return bench_main(argc, argv, "nop", cases);
 }
