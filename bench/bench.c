@@ -125,6 +125,13 @@ void bench_ring_init(struct io_uring *ring, unsigned entries)
 	bench_try(io_uring_register_ring_fd(ring), "io_uring_register_ring_fd");
 }
 
+void bench_ring_turn(struct io_uring *ring)
+{
+	bench_try(io_uring_submit(ring), "io_uring_submit");
+	if (io_uring_cq_ready(ring) == 0)
+		bench_try(io_uring_submit_and_wait(ring, 1), "io_uring_submit_and_wait");
+}
+
 iou_t *bench_iou_new(unsigned entries)
 {
 	return bench_try_ptr(iou_new(entries), "iou_new");

@@ -104,6 +104,9 @@ void bench_pin(unsigned n);
 /* What a program that knows its ring would choose: the flags that are fastest, and the ring's descriptor registered. */
 void bench_ring_init(struct io_uring *ring, unsigned entries);
 
+/* Submit, and wait only if nothing has completed by then: what finishes inline is not waited for. */
+void bench_ring_turn(struct io_uring *ring);
+
 /* iou_new() and iou_op_new() that fail as said above. */
 iou_t *bench_iou_new(unsigned entries);
 iou_op_t *bench_op_new(iou_t *iou);

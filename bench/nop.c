@@ -1,107 +1,80 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * nop: what an operation costs. IORING_OP_NOP, of which param are kept in flight: each that completes is issued again.
- */
-#include "bench.h"
+/* nop: what an operation costs where the kernel does nothing. param is how many are kept in flight. */
+#include "nops.h"
 
 #include <stdlib.h>
 
-struct nops {
+/* What one writes at first: a plain ring, a request allocated for each operation, and a submission each turn. */
+struct naive {
 	struct bench_run *run;
-	iou_t *iou;
+	struct io_uring ring;
 	uint64_t n_left;
 };
 
-struct nop {
-	struct nops *nops;
-	iou_op_t *op;
+struct request {
+	void (*cb)(struct naive *naive, int result);
 };
 
-static int again(void *data)
+static void naive_start(struct naive *naive, void (*cb)(struct naive *naive, int result))
 {
-	const struct nop *nop = data;
-	struct nops *nops = nop->nops;
+	struct request *request = bench_try_ptr(malloc(sizeof(*request)), "malloc");
+	struct io_uring_sqe *sqe = bench_try_ptr(io_uring_get_sqe(&naive->ring), "io_uring_get_sqe");
 
-	bench_check(nops->run, nop->op->result == 0, "result of a nop");
-	if (nops->n_left > 0) {
-		nops->n_left--;
-		iou_op_queue(nops->iou, nop->op, again, data);
-	}
-	return 0;
+	request->cb = cb;
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data(sqe, request);
+	naive->n_left--;
 }
 
-static void run_libiou(struct bench_run *run)
+static void naive_again(struct naive *naive, int result)
 {
-	struct nops nops = { run, bench_iou_new(run->param), run->n };
-	struct nop *nop = bench_try_ptr(calloc(run->param, sizeof(*nop)), "calloc");
-
-	bench_begin(run);
-	for (unsigned i = 0; i < run->param && nops.n_left > 0; i++, nops.n_left--) {
-		nop[i] = (struct nop){ &nops, bench_op_new(nops.iou) };
-		io_uring_prep_nop(nop[i].op->sqe);
-		iou_op_queue(nops.iou, nop[i].op, again, &nop[i]);
-	}
-	bench_try(iou_run(nops.iou), "iou_run");
-	bench_end(run);
-	iou_free(nops.iou);
-	free(nop);
+	bench_check(naive->run, result == 0, "result of a nop");
+	if (naive->n_left > 0)
+		naive_start(naive, naive_again);
 }
 
-/*
- * The ceiling: no allocation, no callbacks, all that is there is taken before the kernel is entered again. Each nop has a
- * number, by which its completion is known.
- */
-static unsigned raw_take(struct io_uring *ring, struct bench_run *run, uint64_t *n_left)
+static unsigned naive_turn(struct naive *naive)
 {
-	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
-	unsigned head, n = 0;
+	struct request *request;
+	unsigned n = 0;
 
-	io_uring_for_each_cqe (ring, head, cqe) {
-		bench_check(run, cqe->res == 0 && cqe->user_data < run->param, "result of a nop");
+	bench_try(io_uring_submit(&naive->ring), "io_uring_submit");
+	bench_try(io_uring_wait_cqe(&naive->ring, &cqe), "io_uring_wait_cqe");
+	do {
+		int result = cqe->res;
+
+		request = io_uring_cqe_get_data(cqe);
+		io_uring_cqe_seen(&naive->ring, cqe);
+		request->cb(naive, result);
+		free(request);
 		n++;
-		if (*n_left == 0)
-			continue;
-		sqe = io_uring_get_sqe(ring);
-		io_uring_prep_nop(sqe);
-		sqe->user_data = cqe->user_data;
-		(*n_left)--;
-	}
-	io_uring_cq_advance(ring, n);
+	} while (io_uring_peek_cqe(&naive->ring, &cqe) == 0);
 	return n;
 }
 
-static void run_raw(struct bench_run *run)
+static void nops_naive(struct bench_run *run)
 {
-	uint64_t n_left = run->n, n_pending = 0;
-	struct io_uring_sqe *sqe;
-	struct io_uring ring;
+	struct naive naive = { .run = run, .n_left = run->n };
 
-	bench_ring_init(&ring, run->param);
+	bench_try(io_uring_queue_init(run->param, &naive.ring, 0), "io_uring_queue_init");
 	bench_begin(run);
-	for (; n_pending < run->param && n_left > 0; n_pending++, n_left--) {
-		sqe = io_uring_get_sqe(&ring);
-		io_uring_prep_nop(sqe);
-		sqe->user_data = n_pending;
-	}
-	for (uint64_t n_done = 0; n_done < run->n;) {
-		bench_try(io_uring_submit_and_wait(&ring, 1), "io_uring_submit_and_wait");
-		n_done += raw_take(&ring, run, &n_left);
-	}
+	for (unsigned i = 0; i < run->param && naive.n_left > 0; i++)
+		naive_start(&naive, naive_again);
+	for (uint64_t n_done = 0; n_done < run->n;)
+		n_done += naive_turn(&naive);
 	bench_end(run);
-	io_uring_queue_exit(&ring);
+	io_uring_queue_exit(&naive.ring);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct bench_case cases[] = {
-		{ "libiou", 1, 1000000, run_libiou },
-		{ "libiou", 32, 5000000, run_libiou },
-		{ "libiou", 256, 5000000, run_libiou },
-		{ "raw", 1, 2000000, run_raw },
-		{ "raw", 32, 6000000, run_raw },
-		{ "raw", 256, 6000000, run_raw },
-		{ 0 },
+		{ "libiou", 1, 1000000, nops_libiou },   { "libiou", 32, 4000000, nops_libiou },
+		{ "libiou", 256, 4000000, nops_libiou }, { "raw", 1, 1500000, nops_raw },
+		{ "raw", 32, 5000000, nops_raw },        { "raw", 256, 5000000, nops_raw },
+		{ "naive", 1, 1000000, nops_naive },     { "naive", 32, 4000000, nops_naive },
+		{ "naive", 256, 4000000, nops_naive },   { 0 },
 	};
 
 	return bench_main(argc, argv, "nop", cases);
