@@ -5,20 +5,18 @@
  */
 #include "create.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 static unsigned count_descriptors(void)
 {
-	DIR *directory = bench_try_ptr(opendir("/proc/self/fd"), "/proc/self/fd");
 	unsigned n = 0;
 
-	while (readdir(directory))
-		n++;
-	closedir(directory);
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
 	return n;
 }
 

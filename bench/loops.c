@@ -15,6 +15,7 @@ struct loop {
 	struct bench_run run;
 	void (*nops)(struct bench_run *run);
 	unsigned number;
+	pthread_t thread;
 	pthread_barrier_t *barrier;
 };
 
@@ -31,18 +32,17 @@ static void *run_loop(void *data)
 static void run_loops(struct bench_run *run, void (*nops)(struct bench_run *run))
 {
 	struct loop loops[MAX_LOOPS] = { 0 };
-	pthread_t threads[MAX_LOOPS];
 	pthread_barrier_t barrier;
 
 	pthread_barrier_init(&barrier, NULL, run->param + 1);
 	for (unsigned i = 0; i < run->param; i++) {
-		loops[i] = (struct loop){ { .param = DEPTH, .n = run->n }, nops, i, &barrier };
-		bench_try(-pthread_create(&threads[i], NULL, run_loop, &loops[i]), "pthread_create");
+		loops[i] = (struct loop){ { .param = DEPTH, .n = run->n }, nops, i, .barrier = &barrier };
+		bench_try(-pthread_create(&loops[i].thread, NULL, run_loop, &loops[i]), "pthread_create");
 	}
 	pthread_barrier_wait(&barrier);
 	bench_begin(run);
 	for (unsigned i = 0; i < run->param; i++) {
-		pthread_join(threads[i], NULL);
+		pthread_join(loops[i].thread, NULL);
 		run->n_checks += loops[i].run.n_checks;
 	}
 	bench_end(run);
