@@ -9,6 +9,7 @@
 #	sanitize	clang's sanitizers
 #	valgrind	valgrind
 #	coverage	gcovr
+#	bench	what libiou is compared with, and what bench/run counts and draws with
 # Debian and Ubuntu, Fedora and their kin, Arch. Nothing is installed, and nothing is printed, where nothing is missing.
 
 # Of each need: how to see that it is there (NAME>=VERSION where not any version will do), then its package for apt, dnf and
@@ -37,6 +38,14 @@ deps_table() {
 		valgrind command valgrind      valgrind     valgrind           valgrind
 		valgrind header  valgrind/memcheck.h valgrind valgrind-devel   valgrind
 		coverage command gcovr         gcovr        gcovr              -
+		bench    module  libuv         libuv1-dev   libuv-devel        libuv
+		bench    header  ev.h          libev-dev    libev-devel        libev
+		bench    module  libevent      libevent-dev libevent-devel     libevent
+		bench    module  glib-2.0      libglib2.0-dev glib2-devel      glib2
+		bench    header  dispatch/dispatch.h -      libdispatch-devel  -
+		bench    command taskset       util-linux   util-linux         util-linux
+		bench    command valgrind      valgrind     valgrind           valgrind
+		bench    command gnuplot       gnuplot-nox  gnuplot            gnuplot
 	TABLE
 }
 
