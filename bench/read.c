@@ -67,16 +67,24 @@ uint64_t block_choose(struct block *block)
 	return block->number * BLOCK_BYTES;
 }
 
+static const char *fault(const struct block *block, int64_t result, size_t somewhere)
+{
+	if (result != BLOCK_BYTES)
+		return "result of a read";
+	if (block->words[0] != word(block->number, 0))
+		return "first word of a block";
+	if (block->words[BLOCK_WORDS - 1] != word(block->number, BLOCK_WORDS - 1))
+		return "last word of a block";
+	return block->words[somewhere] == word(block->number, somewhere) ? NULL : "word in a block";
+}
+
 /* Some words of each block, not all: this is to cost much less than reading does. */
 void block_check(const struct block *block, int64_t result)
 {
 	struct bench_run *run = block->blocks->run;
-	size_t somewhere = run->n_checks % BLOCK_WORDS;
+	const char *what = fault(block, result, run->n_checks % BLOCK_WORDS);
 
-	bench_check(run, result == BLOCK_BYTES, "result of a read");
-	bench_check(run, block->words[0] == word(block->number, 0), "first word of a block");
-	bench_check(run, block->words[somewhere] == word(block->number, somewhere), "word in a block");
-	bench_check(run, block->words[BLOCK_WORDS - 1] == word(block->number, BLOCK_WORDS - 1), "last word of a block");
+	bench_check(run, !what, what);
 }
 
 static void read_pread(struct bench_run *run)
