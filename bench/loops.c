@@ -25,6 +25,8 @@ static void *run_loop(void *data)
 
 	bench_pin(loop->number);
 	pthread_barrier_wait(loop->barrier);
+	/* The clock has been started. */
+	pthread_barrier_wait(loop->barrier);
 	loop->nops(&loop->run);
 	return NULL;
 }
@@ -41,6 +43,7 @@ static void run_loops(struct bench_run *run, void (*nops)(struct bench_run *run)
 	}
 	pthread_barrier_wait(&barrier);
 	bench_begin(run);
+	pthread_barrier_wait(&barrier);
 	for (unsigned i = 0; i < run->param; i++) {
 		pthread_join(loops[i].thread, NULL);
 		run->n_checks += loops[i].run.n_checks;
