@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One multishot receive for each connection. Its buffers are given back at once, since a connection has its own room
+ * for the one reply that it can have under way; of a reply only failure is of interest.
+ */
+#include "echo.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ENTRIES 512
+
+struct server {
+	iou_t *iou;
+	struct echo_buffers buffers;
+};
+
+struct connection {
+	struct server *server;
+	int fd;
+	iou_op_t *receiving;
+	char message[ECHO_SIZE];
+};
+
+static int have_failed(void *data)
+{
+	bench_fail("send: not a whole message");
+}
+
+static void reply(struct connection *connection)
+{
+	iou_op_t *op = bench_op_new(connection->server->iou);
+
+	io_uring_prep_send(op->sqe, connection->fd, connection->message, ECHO_SIZE, MSG_NOSIGNAL | MSG_WAITALL);
+	io_uring_sqe_set_flags(op->sqe, IOSQE_CQE_SKIP_SUCCESS);
+	iou_op_queue(connection->server->iou, op, have_failed, NULL);
+}
+
+static int have_message(void *data)
+{
+	struct connection *connection = data;
+	const iou_op_t *op = connection->receiving;
+
+	if (op->result == 0) {
+		close(connection->fd);
+		return 0;
+	}
+	bench_try(op->result, "recv");
+	if (op->result != ECHO_SIZE)
+		bench_fail("recv: not a whole message");
+	echo_buffers_take(&connection->server->buffers, op->flags, connection->message);
+	reply(connection);
+	/* The kernel may end a multishot whenever it likes to. */
+	if (!(op->flags & IORING_CQE_F_MORE))
+		iou_op_queue(connection->server->iou, connection->receiving, have_message, connection);
+	return 0;
+}
+
+static void receive(struct connection *connection)
+{
+	iou_op_t *op = bench_op_new(connection->server->iou);
+
+	io_uring_prep_recv_multishot(op->sqe, connection->fd, NULL, 0, 0);
+	io_uring_sqe_set_flags(op->sqe, IOSQE_BUFFER_SELECT);
+	connection->receiving = op;
+	iou_op_queue(connection->server->iou, op, have_message, connection);
+}
+
+static void serve(const int *fds, unsigned n_fds)
+{
+	struct connection *connections = bench_try_ptr(calloc(n_fds, sizeof(*connections)), "calloc");
+	struct server server = { .iou = bench_iou_new(ENTRIES) };
+
+	echo_buffers_init(&server.buffers, iou_ring(server.iou), n_fds);
+	for (unsigned i = 0; i < n_fds; i++) {
+		connections[i].server = &server;
+		connections[i].fd = fds[i];
+		receive(&connections[i]);
+	}
+	bench_try(iou_run(server.iou), "iou_run");
+	iou_free(server.iou);
+	echo_buffers_free(&server.buffers);
+	free(connections);
+}
+
+void echo_libiou(struct bench_run *run)
+{
+	echo_measure(run, serve);
+}
