@@ -148,10 +148,20 @@ static void print_figures(const struct bench_run *run)
 		printf("%s\"%s\":%.3f", i ? "," : "", run->figures[i].name, run->figures[i].value);
 }
 
-static void print_run(const char *workload, const char *impl, const struct bench_run *run)
+/* quote: round a name, as JSON has it. */
+static void print_param(const struct bench_case *bench_case, const char *quote)
 {
-	printf("{\"workload\":\"%s\",\"impl\":\"%s\",\"param\":%u,\"n\":%llu,", workload, impl, run->param,
-	       (unsigned long long)run->n);
+	if (bench_case->param_name)
+		printf("%s%s%s", quote, bench_case->param_name, quote);
+	else
+		printf("%u", bench_case->param);
+}
+
+static void print_run(const char *workload, const struct bench_case *found, const struct bench_run *run)
+{
+	printf("{\"workload\":\"%s\",\"impl\":\"%s\",\"param\":", workload, found->impl);
+	print_param(found, "\"");
+	printf(",\"n\":%llu,", (unsigned long long)run->n);
 	printf("\"value\":%.3f,\"unit\":\"%s\",\"better\":\"%s\",", run->value, run->unit,
 	       run->is_lower_better ? "lower" : "higher");
 	printf("\"cpu_ns\":%.3f,\"checks\":%llu,\"also\":{", run->cpu_ns / (double)run->n,
@@ -171,7 +181,7 @@ static int run_case(const char *workload, const struct bench_case *found, uint64
 			   (unsigned long long)run.n, run.time_ns);
 	if (!run.unit)
 		bench_set(&run, (double)run.n * 1e9 / run.time_ns, "ops/s", false);
-	print_run(workload, found->impl, &run);
+	print_run(workload, found, &run);
 	if (fflush(stdout))
 		bench_fail("stdout: %s", strerror(errno));
 	return EXIT_SUCCESS;
@@ -179,8 +189,11 @@ static int run_case(const char *workload, const struct bench_case *found, uint64
 
 static int list(const struct bench_case *cases)
 {
-	for (; cases->impl; cases++)
-		printf("%s %u\n", cases->impl, cases->param);
+	for (; cases->impl; cases++) {
+		printf("%s ", cases->impl);
+		print_param(cases, "");
+		putchar('\n');
+	}
 	return fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
@@ -196,12 +209,19 @@ static uint64_t number(const char *text)
 	return n;
 }
 
-static const struct bench_case *find_case(const struct bench_case *cases, const char *impl, uint64_t param)
+static bool has_param(const struct bench_case *bench_case, const char *param)
+{
+	if (bench_case->param_name)
+		return !strcmp(bench_case->param_name, param);
+	return strspn(param, "0123456789") == strlen(param) && number(param) == bench_case->param;
+}
+
+static const struct bench_case *find_case(const struct bench_case *cases, const char *impl, const char *param)
 {
 	for (; cases->impl; cases++)
-		if (!strcmp(cases->impl, impl) && cases->param == param)
+		if (!strcmp(cases->impl, impl) && has_param(cases, param))
 			return cases;
-	bench_fail("there is no \"%s %llu\"; see --list", impl, (unsigned long long)param);
+	bench_fail("there is no \"%s %s\"; see --list", impl, param);
 }
 
 static int usage(FILE *out)
@@ -224,7 +244,7 @@ int bench_main(int argc, char **argv, const char *workload, const struct bench_c
 		return list(cases);
 	if (option != -1 || argc - optind < 2 || argc - optind > 3)
 		return usage(option == 'h' ? stdout : stderr);
-	found = find_case(cases, argv[optind], number(argv[optind + 1]));
+	found = find_case(cases, argv[optind], argv[optind + 1]);
 	n = argc - optind == 3 ? number(argv[optind + 2]) : found->n;
 	if (n == 0)
 		bench_fail("nothing to do");

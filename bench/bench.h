@@ -50,6 +50,8 @@ struct bench_case {
 	/* How many operations take about half a second. */
 	uint64_t n;
 	void (*run)(struct bench_run *run);
+	/* How the parameter is written where a number would tell nothing; else NULL. */
+	const char *param_name;
 };
 
 /* The table ends with a case whose impl is NULL. */
