@@ -50,10 +50,11 @@ static bool is_mask(struct act *act, int result, unsigned flags)
 	return result > 0;
 }
 
+/* The listener does not block: a thread of Linux that comes too late for a connection says so. */
 static bool is_descriptor(struct act *act, int result, unsigned flags)
 {
-	(void)act, (void)flags;
-	return result >= 0;
+	(void)flags;
+	return result >= 0 || (result == -EAGAIN && act->flags & IOSQE_ASYNC);
 }
 
 static bool is_found_or_not(struct act *act, int result, unsigned flags)
