@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -268,20 +269,38 @@ int iou__uring_poll(const struct uring *uring, const struct timespec *timeout)
 	return r < 0 ? -errno : r ? 0 : -ETIME;
 }
 
+/* What fdinfo says: how many files and buffers there are; -1: nothing, since somebody holds the ring's lock. */
+static int count_registrations(FILE *file)
+{
+	char line[128];
+	unsigned n, n_found = 0;
+	bool has_told = false;
+
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "UserFiles: %u", &n) != 1 && sscanf(line, "UserBufs: %u", &n) != 1)
+			continue;
+		n_found += n;
+		has_told = true;
+	}
+	return has_told ? (int)n_found : -1;
+}
+
 bool iou__uring_has_registrations(const struct uring *uring)
 {
-	char path[64], line[128];
-	unsigned n, n_found = 0;
+	char path[64];
+	int n = -1;
 
 	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", uring->ring.ring_fd);
+	/* The kernel's threads hold the lock for moments. */
+	for (int i = 0; n < 0 && i < 1000; i++) {
+		FILE *file = fopen(path, "re");
 
-	FILE *file = fopen(path, "re");
-
-	if (!file)
-		return false;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "UserFiles: %u", &n) == 1 || sscanf(line, "UserBufs: %u", &n) == 1)
-			n_found += n;
-	fclose(file);
-	return n_found > 0;
+		if (!file)
+			return false;
+		n = count_registrations(file);
+		fclose(file);
+		if (n < 0)
+			sched_yield();
+	}
+	return n != 0;
 }

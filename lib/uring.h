@@ -73,7 +73,7 @@ int iou__uring_poll(const struct uring *uring, const struct timespec *timeout);
 
 /*
  * Whether anything is registered with the ring that a new one would lack. The kernel tells of files and buffers only
- * in the descriptor's fdinfo; where that cannot be read nothing is seen.
+ * in the descriptor's fdinfo; where that cannot be read nothing is seen, and where it says nothing there may be some.
  */
 bool iou__uring_has_registrations(const struct uring *uring);
 

@@ -972,6 +972,28 @@ START_TEST(test_resize_refuses_to_lose_registered_buffers)
 }
 END_TEST
 
+/* While a kernel thread holds it, fdinfo says nothing. */
+START_TEST(test_registrations_are_seen_although_the_ring_is_locked)
+{
+	const struct uring_config config = { .entries = 1024, .is_sqpoll = true };
+	struct uring polled;
+
+	ck_assert_int_eq(iou__uring_create(&config, &polled), 0);
+	ck_assert_int_eq(io_uring_register_files(&polled.ring, pipe_fds, 1), 0);
+	ck_assert_int_eq(iou__uring_bind(&polled), 0);
+	for (int i = 0; i < 50; i++) {
+		struct io_uring_sqe *sqe;
+
+		while ((sqe = io_uring_get_sqe(&polled.ring)))
+			io_uring_prep_nop(sqe);
+		io_uring_submit(&polled.ring);
+		ck_assert(iou__uring_has_registrations(&polled));
+		io_uring_cq_advance(&polled.ring, io_uring_cq_ready(&polled.ring));
+	}
+	iou__uring_close(&polled, true);
+}
+END_TEST
+
 START_TEST(test_resize_in_place_keeps_registered_files)
 {
 	struct io_uring_sqe sqe = { 0 };
@@ -1247,6 +1269,7 @@ static void add_resize(Suite *to)
 			 test_resize_in_place_keeps_what_is_in_flight, test_resize_refuses_to_lose_what_is_in_flight,
 			 test_resize_before_binding_leaves_that_to_the_owner,
 			 test_resize_refuses_to_lose_registered_files, test_resize_refuses_to_lose_registered_buffers,
+			 test_registrations_are_seen_although_the_ring_is_locked,
 			 test_resize_in_place_keeps_registered_files);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_resize_keeps_completions_that_nobody_has_read, 0,
