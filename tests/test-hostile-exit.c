@@ -83,6 +83,18 @@ static void expect_nobody_reads(struct leaving *leaving)
 		ck_assert_int_eq(leaving->bytes[i], 'p');
 }
 
+/* After iou_free(). */
+static void close_leaving(struct leaving *leaving)
+{
+	expect_each_was_cancelled(leaving->reads);
+	expect_each_was_cancelled(leaving->timeouts);
+	expect_each_was_cancelled(leaving->polls);
+	expect_each_was_cancelled(leaving->multishots);
+	expect_nobody_reads(leaving);
+	close_pipe(leaving->fds);
+	sem_destroy(&leaving->gate);
+}
+
 static void leave_and_free(void *(*leave)(void *), unsigned flags)
 {
 	int n_descriptors = support_descriptors();
@@ -97,18 +109,12 @@ static void leave_and_free(void *(*leave)(void *), unsigned flags)
 	for (int i = 0; i <= N_EACH; i++)
 		sem_post(&leaving.gate);
 	ck_assert_ptr_null(iou_free(leaving.iou));
-	expect_each_was_cancelled(leaving.reads);
-	expect_each_was_cancelled(leaving.timeouts);
-	expect_each_was_cancelled(leaving.polls);
-	expect_each_was_cancelled(leaving.multishots);
 	expect_each_was_cancelled(leaving.nops);
 	for (int i = 0; i < N_EACH; i++)
 		ck_assert_int_eq(leaving.jobs[i].n_calls, 1);
 	ck_assert_int_eq(leaving.async.n_calls, 1);
 	ck_assert_int_eq(leaving.post.n_calls, 1);
-	expect_nobody_reads(&leaving);
-	close_pipe(leaving.fds);
-	sem_destroy(&leaving.gate);
+	close_leaving(&leaving);
 	ck_assert_int_eq(support_descriptors(), n_descriptors);
 }
 
@@ -149,13 +155,7 @@ PROMISE(09, any_thread_goes_on_when_another_has_left)
 	for (int i = 0; i <= N_EACH; i++)
 		sem_post(&leaving.gate);
 	ck_assert_ptr_null(iou_free(leaving.iou));
-	expect_each_was_cancelled(leaving.reads);
-	expect_each_was_cancelled(leaving.timeouts);
-	expect_each_was_cancelled(leaving.polls);
-	expect_each_was_cancelled(leaving.multishots);
-	expect_nobody_reads(&leaving);
-	close_pipe(leaving.fds);
-	sem_destroy(&leaving.gate);
+	close_leaving(&leaving);
 }
 END_TEST
 

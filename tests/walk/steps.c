@@ -148,10 +148,9 @@ static void resize(struct world *world, struct source *source)
 	int r = iou_resize(world->iou, entries);
 
 	world->epoch++;
-	/* Where the ring would have to be built anew something stands in the way: buffers, if nothing else. */
+	/* Busy is a ring that would have to be built anew, or an instance that ends. */
 	CHECK_RESULT(r == 0 || r == -EBUSY, r);
-	CHECK(r == 0 || world->is_ending || !world->is_bound || world->config.flags ||
-	      iou_cancel_id(world->iou, 0) == -ENOENT);
+	CHECK_RESULT(r == 0 || world->is_ending || !world->is_bound || world->config.flags, r);
 	CHECK(iou_info(world->iou, &info) == 0);
 	CHECK(r < 0 || info.sq_entries == entries);
 }
