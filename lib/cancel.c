@@ -5,6 +5,10 @@
 
 #include "internal.h"
 
+/* Up to so many ops are cancelled by a single request; of more, so many with each call of the engine. */
+#define FEW 8
+#define AT_A_TIME 16
+
 static bool withdraw(iou_t *iou, struct op *op)
 {
 	if (op->task.kind != TASK_JOB || !iou__async_withdraw(&iou->async, op))
@@ -82,31 +86,63 @@ static int cancel_staged(iou_t *iou)
 	return (int)n;
 }
 
-static bool is_attempt(iou_t *iou, struct op *op, unsigned states)
+/*
+ * One request does for all of them where the engine knows it. But then the kernel goes through those that it has found
+ * already before it finds the next: many are cancelled one by one. By its identity it finds at once what it looks at
+ * first, the latest of all requests and the earliest of timeouts; and it has to end those that it has found in between,
+ * or it would go through them after all.
+ */
+static void cancel_submitted(iou_t *iou)
 {
-	return op->task.kind != TASK_ASYNC && iou__op_is(op, states) && cancel(iou, op) == 0;
+	if (iou__ops_n(&iou->ops, OP_SUBMITTED) <= FEW && iou->engine->can_cancel_any) {
+		iou__own_cancel_any(iou);
+		return;
+	}
+	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
+		struct op *op = iou__ops_at(&iou->ops, i);
+
+		op->task.is_to_be_cancelled = iou__op_is(op, 1U << OP_SUBMITTED);
+	}
+	iou->last_to_cancel = iou->ops.n_fresh - 1;
+	iou->n_to_cancel = 2 * iou->last_to_cancel;
 }
 
-static int cancel_each(iou_t *iou, unsigned states)
+/* Once from the last to the first, and then, for timeouts, from the first to the last. */
+static struct op *next_to_cancel(iou_t *iou)
+{
+	uint32_t n = iou->n_to_cancel, last = iou->last_to_cancel;
+	bool is_for_timeouts = n <= last;
+	struct op *op = iou__ops_at(&iou->ops, is_for_timeouts ? last + 1 - n : n - last);
+
+	if (!op->task.is_to_be_cancelled || !iou__op_is(op, 1U << OP_SUBMITTED))
+		return NULL;
+	return (op->sqe.opcode == IORING_OP_TIMEOUT) == is_for_timeouts ? op : NULL;
+}
+
+bool iou__cancel_more(iou_t *iou)
+{
+	if (!iou__queue_is_empty(&iou->stage.own))
+		return true; /* those from the last time first */
+	for (int n = 0; iou->n_to_cancel && n < AT_A_TIME; iou->n_to_cancel--) {
+		struct op *op = next_to_cancel(iou);
+
+		if (op && iou__own_cancel(iou, op->identity) < 0)
+			break; /* no memory, but for one request after the other */
+		n += op != NULL;
+	}
+	return iou->n_to_cancel;
+}
+
+static int cancel_waiting(iou_t *iou)
 {
 	int n = 0;
 
-	for (uint32_t i = 1; i < iou->ops.n_fresh; i++)
-		n += is_attempt(iou, iou__ops_at(&iou->ops, i), states);
+	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
+		struct op *op = iou__ops_at(&iou->ops, i);
+
+		n += op->task.kind == TASK_JOB && iou__op_is(op, 1U << OP_WAITING) && withdraw(iou, op);
+	}
 	return n;
-}
-
-/* One request does for all of them, where the engine knows it: one each would have the kernel search for each. */
-static int cancel_submitted(iou_t *iou)
-{
-	if (!iou->engine->can_cancel_any)
-		return cancel_each(iou, 1U << OP_SUBMITTED);
-
-	uint32_t n = iou__ops_n(&iou->ops, OP_SUBMITTED);
-
-	if (n)
-		iou__own_cancel_any(iou);
-	return (int)n;
 }
 
 int iou_cancel_all(iou_t *iou)
@@ -116,9 +152,12 @@ int iou_cancel_all(iou_t *iou)
 
 	if (r < 0)
 		return r;
-	n = cancel_submitted(iou) + cancel_staged(iou);
+	n = (int)iou__ops_n(&iou->ops, OP_SUBMITTED);
+	if (n)
+		cancel_submitted(iou);
+	n += cancel_staged(iou);
 	if (iou__ops_n(&iou->ops, OP_WAITING))
-		n += cancel_each(iou, 1U << OP_WAITING);
+		n += cancel_waiting(iou);
 	iou__expose(iou);
 	return n;
 }

@@ -101,22 +101,27 @@ static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
 }
 
 /*
- * Turns until a callback has been run, at most for the pause. A turn may end sooner because the request to cancel has
- * completed, and with it the wake-up that it cancelled: another such request right away, and this would never sleep.
+ * Turns as long as something ends, and until nothing has ended for a pause: to cancel takes the kernel time for each op
+ * in flight, so it is not asked again while it is at it. A turn may end sooner because the request to cancel has completed,
+ * and with it the wake-up that it cancelled: another such request right away, and this would never sleep.
  */
-static int end_round(iou_t *iou, const struct timespec *pause, bool can_enter)
+static int end_round(iou_t *iou, const struct deadline *end, const struct timespec *pause, bool can_enter)
 {
-	uint64_t n_before = iou->n_callbacks;
-	const struct timespec *left = pause;
+	uint64_t n_left = UINT64_MAX;
 	struct deadline deadline;
-	struct timespec time_left;
-	int r = iou__deadline_in(pause, &deadline);
+	struct timespec time_left, pause_left;
+	const struct timespec *left;
+	int r = 0;
 
-	while (r == 0 && has_work(iou) && iou->n_callbacks == n_before) {
+	while (r == 0 && has_work(iou) && !iou->has_to_free) {
+		if (iou__n_ops_pending(iou) < n_left) {
+			n_left = iou__n_ops_pending(iou);
+			iou__deadline_in(pause, &deadline);
+		}
+		left = shorter(iou, iou__deadline_left(end, &time_left), iou__deadline_left(&deadline, &pause_left));
 		r = end_some(iou, left, can_enter);
 		if (iou__time_is_zero(left))
 			break;
-		left = iou__deadline_left(&deadline, &time_left);
 	}
 	return r;
 }
@@ -135,7 +140,7 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 
 		r = cancel_twice(iou, can_enter);
 		if (r == 0)
-			r = end_round(iou, shorter(iou, left, &pause), can_enter);
+			r = end_round(iou, deadline, &pause, can_enter);
 		if (r < 0 || iou__n_ops_pending(iou) < n_before)
 			pause.tv_nsec = FIRST_PAUSE_NS;
 		else if (iou__time_is_zero(left))

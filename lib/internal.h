@@ -55,6 +55,7 @@ struct iou_t {
 	struct op *reaper;
 	bool is_wake_armed;
 	bool has_no_multishot_poll;
+	uint32_t n_to_cancel, last_to_cancel; /* how far that is, see cancel.c */
 
 	/* Where the loop is. */
 	struct op *current;      /* the op whose final callback is running, until it is queued again */
@@ -102,6 +103,11 @@ void iou__own_cancel_any(iou_t *iou);
 
 /* A completion of the library's own. */
 void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe);
+
+/* cancel.c */
+
+/* Before each call of the engine: a few more requests for what is to be cancelled. Whether there are yet more. */
+bool iou__cancel_more(iou_t *iou);
 
 /* deliver.c */
 

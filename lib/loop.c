@@ -136,6 +136,7 @@ static void wait_for_kernel(iou_t *iou)
 /* One call of the engine. Returns an enum left, or the -errno that ended the engine. */
 static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 {
+	bool has_more = iou->n_to_cancel && iou__cancel_more(iou);
 	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait, timeout);
 
 	switch (left) {
@@ -154,7 +155,7 @@ static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 	}
 	if (left < 0)
 		iou->error = left;
-	return left;
+	return left == LEFT_NOTHING && has_more ? LEFT_MORE : left;
 }
 
 /*

@@ -36,6 +36,7 @@ static void begin_life(iou_t *iou, struct op *op, enum task_kind kind, int (*cb)
 	op->task.cb_data = cb_data;
 	op->task.sqe_flags = 0;
 	op->task.has_had_a_call = false;
+	op->task.is_to_be_cancelled = false;
 	iou__ops_rename(op);
 }
 

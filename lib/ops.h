@@ -54,10 +54,11 @@ struct task {
 	struct node node; /* in the pool's free list, the stage, the workers' queue, the mailbox, or the inbox */
 	int (*cb)(void *cb_data);
 	void *cb_data;
-	_Atomic uint8_t state;  /* enum op_state */
-	uint8_t kind;           /* enum task_kind */
-	uint8_t sqe_flags;      /* as they were when it was queued, less the links that a cancellation cut */
-	uint8_t has_had_a_call; /* a completion before the final one has been delivered */
+	_Atomic uint8_t state;   /* enum op_state */
+	uint8_t kind;            /* enum task_kind */
+	uint8_t sqe_flags;       /* as they were when it was queued, less the links that a cancellation cut */
+	bool has_had_a_call;     /* a completion before the final one has been delivered */
+	bool is_to_be_cancelled; /* see cancel.c */
 };
 
 /* A CPU job lives in the storage of the SQE that it does not need; only the identity stays where programs look. */

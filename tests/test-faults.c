@@ -253,6 +253,37 @@ PROMISE(12, what_has_completed_is_told_when_io_uring_is_taken_away)
 }
 END_TEST
 
+/* So many are cancelled by requests that take memory each, but there is always some for one. */
+#define N_MANY 300
+
+PROMISE(12, many_are_cancelled_without_memory)
+{
+	const struct timespec no_time = { 0 };
+	static struct seen polls[N_MANY];
+	iou_t *iou = open_iou(64);
+	int fds[2];
+
+	open_pipe(fds);
+	for (int i = 0; i < N_MANY; i++) {
+		io_uring_prep_poll_add(take(iou, &polls[i]), fds[0], POLLIN);
+		queue(&polls[i]);
+	}
+	ck_assert_int_eq(iou_flush(iou), 0);
+	faults_arm(find_function("realloc"), ENOMEM, 1, UINT_MAX);
+	while (iou_op_new(iou))
+		;
+	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+	for (int i = 0; i < 10 * N_MANY && n_seen < N_MANY; i++)
+		ck_assert_int_ge(iou_run_once(iou, &no_time), 0);
+	ck_assert_int_eq(n_seen, N_MANY);
+	faults_disarm();
+	ck_assert_ptr_null(iou_free(iou));
+	for (int i = 0; i < N_MANY; i++)
+		expect(&polls[i], -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 /* Or a test that seems to fail something would fail nothing. */
 START_TEST(test_each_wrapped_function_is_called)
 {
@@ -406,6 +437,7 @@ Suite *suite(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
+	tcase_add_test(tcase, PROMISE_TEST(12, many_are_cancelled_without_memory));
 	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failure_loses_an_op_leaks_or_hangs), 0, n_functions);
 	suite_add_tcase(s, tcase);
 	return s;

@@ -186,6 +186,96 @@ PROMISE(08, cancel_all_counts_attempts_and_leaves_async_jobs_and_posts_alone)
 }
 END_TEST
 
+/* So many that they are cancelled one by one, by several calls of the kernel. */
+#define N_MANY 100
+
+static void queue_poll(iou_t *iou, struct seen *seen, int fd)
+{
+	io_uring_prep_poll_add(take(iou, seen), fd, POLLIN);
+	queue(seen);
+}
+
+struct again {
+	struct seen seen;
+	int fds[2];
+};
+
+/* Its second life begins in its callback. */
+static int poll_again(void *data)
+{
+	struct again *again = data;
+	char byte;
+
+	ck_assert_int_eq(read(again->fds[0], &byte, 1), 1);
+	if (again->seen.n_calls == 0)
+		iou_op_queue(again->seen.iou, again->seen.op, poll_again, again);
+	return see(&again->seen);
+}
+
+PROMISE(08, cancel_all_of_many_is_an_attempt_at_each_and_at_no_later_op)
+{
+	struct __kernel_timespec never = { .tv_sec = 1000000 };
+	struct seen polls[N_MANY], timeouts[N_MANY], done, reused, fresh;
+	iou_t *iou = open_iou(64);
+	struct again again;
+	int fds[2];
+
+	open_pipe(fds);
+	open_pipe(again.fds);
+	/* Those that are first in the pool are looked at last. */
+	io_uring_prep_poll_add(take(iou, &again.seen), again.fds[0], POLLIN);
+	iou_op_queue(iou, again.seen.op, poll_again, &again);
+	queue_nop(iou, &done, 0);
+	for (int i = 0; i < N_MANY; i++) {
+		queue_poll(iou, &polls[i], fds[0]);
+		queue_timeout(iou, &timeouts[i], &never);
+	}
+	ck_assert_int_eq(turn(iou), 1);
+	put_bytes(again.fds[1], "x", 1);
+	ck_assert_int_eq(iou_cancel_all(iou), 2 * N_MANY + 1);
+	/* One in the place of the op that is done, one in a new place. */
+	queue_poll(iou, &reused, fds[0]);
+	queue_poll(iou, &fresh, fds[0]);
+	while (n_seen < 2 * N_MANY + 2)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	for (int i = 0; i < N_MANY; i++) {
+		expect(&polls[i], -ECANCELED);
+		expect(&timeouts[i], -ECANCELED);
+	}
+	ck_assert_int_eq(iou_pending(iou), 3);
+	put_bytes(fds[1], "x", 1);
+	put_bytes(again.fds[1], "x", 1);
+	run_and_free(iou);
+	ck_assert_int_eq(again.seen.n_calls, 2);
+	ck_assert_int_eq(again.seen.result, POLLIN);
+	expect(&reused, POLLIN);
+	expect(&fresh, POLLIN);
+	close_pipe(fds);
+	close_pipe(again.fds);
+}
+END_TEST
+
+PROMISE(08, cancel_all_is_at_work_when_the_flush_returns)
+{
+	iou_t *iou = open_iou(4);
+	struct seen polls[N_MANY];
+	int fds[2];
+
+	open_pipe(fds);
+	for (int i = 0; i < N_MANY; i++)
+		queue_poll(iou, &polls[i], fds[0]);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+	ck_assert_int_eq(iou_flush(iou), 0);
+	/* What was cancelled does not see this. */
+	put_bytes(fds[1], "x", 1);
+	run_and_free(iou);
+	for (int i = 0; i < N_MANY; i++)
+		expect(&polls[i], -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 /* By identity. */
 
 struct life {
@@ -406,6 +496,8 @@ Suite *suite(void)
 		 test_g08_op_that_is_new_or_in_its_final_callback_cannot_be_cancelled);
 	ADD_CASE(s, "jobs", test_g08_waiting_job_is_cancelled_and_a_running_one_is_not,
 		 test_g08_cancel_all_counts_attempts_and_leaves_async_jobs_and_posts_alone);
+	ADD_CASE(s, "many", test_g08_cancel_all_of_many_is_an_attempt_at_each_and_at_no_later_op,
+		 test_g08_cancel_all_is_at_work_when_the_flush_returns);
 	ADD_CASE(s, "identity", test_g08_cancel_by_identity_never_hits_the_next_life,
 		 test_g08_cancel_by_identity_never_hits_another_op_in_the_same_place);
 	ADD_CASE(s, "foreign", test_g08_cancel_of_everything_by_the_program_leaves_the_loop_alive,
