@@ -6,6 +6,7 @@
 #ifndef IOU_LIB_CQ_H
 #define IOU_LIB_CQ_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -41,9 +42,6 @@ bool iou__cq_empty_ring(struct cq *cq);
 /* Completion number i of those that are ready; i < iou__cq_ready(). For looking ahead. */
 struct cqe iou__cq_at(const struct cq *cq, size_t i);
 
-/* Take the first completion; there must be one. The ring's head is advanced before this returns. */
-struct cqe iou__cq_take(struct cq *cq);
-
 static inline unsigned iou__cq_in_ring(const struct cq *cq)
 {
 	return __atomic_load_n(cq->ring.tail, __ATOMIC_ACQUIRE) - *cq->ring.head;
@@ -52,6 +50,33 @@ static inline unsigned iou__cq_in_ring(const struct cq *cq)
 static inline size_t iou__cq_ready(const struct cq *cq)
 {
 	return cq->n + iou__cq_in_ring(cq);
+}
+
+static inline struct cqe iou__cq_ring_at(const struct cq_ring *ring, unsigned position)
+{
+	const struct io_uring_cqe *cqe = &ring->cqes[position & ring->mask];
+
+	return (struct cqe){ cqe->user_data, cqe->res, cqe->flags };
+}
+
+/* The kernel may write there again from here on. */
+static inline struct cqe iou__cq_take_from_ring(struct cq *cq)
+{
+	struct cqe cqe = iou__cq_ring_at(&cq->ring, *cq->ring.head);
+
+	__atomic_store_n(cq->ring.head, *cq->ring.head + 1, __ATOMIC_RELEASE);
+	cq->n_read++;
+	return cqe;
+}
+
+/* Take the first completion; there must be one. The ring's head is advanced before this returns. */
+static inline struct cqe iou__cq_take(struct cq *cq)
+{
+	assert(iou__cq_ready(cq) > 0);
+	if (!cq->n)
+		return iou__cq_take_from_ring(cq);
+	cq->n--;
+	return cq->copies[cq->first++];
 }
 
 #endif

@@ -18,25 +18,11 @@ void iou__complete(iou_t *iou, struct op *op, int result)
 	iou__queue_push(&iou->inbox, &op->task.node);
 }
 
-bool iou__has_deliverable(iou_t *iou)
-{
-	return !iou__queue_is_empty(&iou->inbox) || iou__cq_ready(&iou->cq) || iou__mailbox_has_mail(&iou->mailbox);
-}
-
-bool iou__has_to_stop(iou_t *iou)
-{
-	if (iou->is_ending)
-		return iou->has_to_free;
-	return iou->has_to_free || atomic_load_explicit(&iou->mailbox.has_to_quit, memory_order_seq_cst);
-}
-
 /* What a callback's result means. One that forked returns in the child, too, where this run must not go on. */
-static int call_result(iou_t *iou, int r)
+static inline int call_result(iou_t *iou, int r)
 {
 	iou->n_callbacks++;
-	if (iou__check(iou) < 0)
-		return -EOWNERDEAD;
-	return r < 0 ? r : 0;
+	return iou__check(iou) < 0 ? -EOWNERDEAD : r;
 }
 
 static int call(iou_t *iou, int (*cb)(void *), void *cb_data)
@@ -121,27 +107,45 @@ static bool is_skipped(const struct op *op)
 	       iou__sqe_succeeded(&op->sqe, op->pub.result);
 }
 
-static int deliver_cqe(iou_t *iou, const struct cqe *cqe)
+static void take_result(struct op *op, struct cqe cqe)
 {
-	struct op *op = iou__ops_find(&iou->ops, cqe->user_data, 1U << OP_SUBMITTED | 1U << OP_OWN);
+	op->pub.result = cqe.res;
+	op->pub.flags = cqe.flags;
+}
 
-	if (!op)
-		return deliver_foreign(iou, cqe);
+static int deliver_final(iou_t *iou, struct op *op, struct cqe cqe)
+{
+	take_result(op, cqe);
+	iou__ops_shift(&iou->ops, op, OP_SUBMITTED, OP_COMPLETED);
+	return call_finally(iou, op);
+}
+
+/* One that is not the whole and only completion of an op of the program's that wants to be told. */
+static int deliver_special(iou_t *iou, struct op *op, struct cqe cqe)
+{
+	if (!op || !iou__op_is(op, 1U << OP_SUBMITTED | 1U << OP_OWN))
+		return deliver_foreign(iou, &cqe);
 	if (op->task.kind == TASK_OWN) {
-		iou__own_completed(iou, op, cqe);
+		iou__own_completed(iou, op, &cqe);
 		return 0;
 	}
-	op->pub.result = cqe->res;
-	op->pub.flags = cqe->flags;
-	if (cqe->flags & IORING_CQE_F_MORE) {
+	if (cqe.flags & IORING_CQE_F_MORE) {
+		take_result(op, cqe);
 		op->task.has_had_a_call = true;
 		return call(iou, op->task.cb, op->task.cb_data);
 	}
-	iou__ops_move(&iou->ops, op, OP_SUBMITTED, OP_COMPLETED);
+	take_result(op, cqe);
 	if (!is_skipped(op))
-		return call_finally(iou, op);
+		return deliver_final(iou, op, cqe);
+	iou__ops_shift(&iou->ops, op, OP_SUBMITTED, OP_COMPLETED);
 	iou__ops_give_back(&iou->ops, op);
 	return 0;
+}
+
+static bool is_special(const struct op *op, struct cqe cqe)
+{
+	return !op || iou__op_state(op) != OP_SUBMITTED || cqe.flags & IORING_CQE_F_MORE ||
+	       op->task.sqe_flags & IOSQE_CQE_SKIP_SUCCESS;
 }
 
 /* Up to and including the task that is last now. */
@@ -151,7 +155,7 @@ static int deliver_inbox(iou_t *iou)
 	struct node *node = NULL;
 	int r = 0;
 
-	while (r == 0 && node != last && !iou__has_to_stop(iou)) {
+	while (r >= 0 && node != last && !iou__has_to_stop(iou)) {
 		node = iou__queue_pop(&iou->inbox);
 		r = deliver_task(iou, container_of(node, struct task, node));
 	}
@@ -160,14 +164,15 @@ static int deliver_inbox(iou_t *iou)
 
 static int deliver_cqes(iou_t *iou, size_t n)
 {
-	int r = 0;
-
-	for (; r == 0 && n && !iou__has_to_stop(iou); n--) {
+	for (; n && !iou__has_to_stop(iou); n--) {
 		struct cqe cqe = iou__cq_take(&iou->cq);
+		struct op *op = iou__ops_named(&iou->ops, cqe.user_data);
+		int r = is_special(op, cqe) ? deliver_special(iou, op, cqe) : deliver_final(iou, op, cqe);
 
-		r = deliver_cqe(iou, &cqe);
+		if (r < 0)
+			return r;
 	}
-	return r;
+	return 0;
 }
 
 int iou__deliver(iou_t *iou)
@@ -175,7 +180,8 @@ int iou__deliver(iou_t *iou)
 	size_t n_cqes = iou__cq_ready(&iou->cq);
 	int r;
 
-	iou__mailbox_take(&iou->mailbox, &iou->inbox);
-	r = deliver_inbox(iou);
+	if (iou__mailbox_has_mail(&iou->mailbox))
+		iou__mailbox_take(&iou->mailbox, &iou->inbox);
+	r = iou__queue_is_empty(&iou->inbox) ? 0 : deliver_inbox(iou);
 	return r < 0 ? r : deliver_cqes(iou, n_cqes);
 }

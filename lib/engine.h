@@ -30,6 +30,7 @@ struct engine {
 /* What enter() left staged. */
 enum left {
 	LEFT_NOTHING, /* or just what must wait for completions */
+	LEFT_SOME,    /* not yet said: the engine goes on */
 	LEFT_MORE,    /* the engine's queue was full */
 	LEFT_TOO_LONG /* a chain that is longer than the engine's queue is first now */
 };

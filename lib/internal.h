@@ -36,6 +36,7 @@ struct iou_t {
 	 * like is_running, because other threads may ask whether they may flush, run or free.
 	 */
 	_Atomic pid_t owner;
+	_Atomic bool has_in_flight; /* while nobody runs: the engine has ops; for who frees from elsewhere */
 	bool is_any_thread;
 	bool is_bound;
 
@@ -64,6 +65,7 @@ struct iou_t {
 	bool is_ending;          /* of these, one of the latter two: nothing new starts */
 	bool has_to_free;        /* iou_free() was called from a callback */
 	bool has_misuse;         /* a call without a result was in error; the next flush or run says so */
+	unsigned n_looks_put_off, look_pause; /* see submit_and_look() */
 	bool has_unsent;         /* the last flush could not submit all that may go */
 	int error;               /* why the engine can no longer be used, -errno */
 	int epoll_fd;            /* iou_fd(), or -1 */
@@ -115,13 +117,21 @@ bool iou__cancel_more(iou_t *iou);
 void iou__complete(iou_t *iou, struct op *op, int result);
 
 /* Whether there is anything to deliver without entering the kernel. */
-bool iou__has_deliverable(iou_t *iou);
+static inline bool iou__has_deliverable(iou_t *iou)
+{
+	return !iou__queue_is_empty(&iou->inbox) || iou__cq_ready(&iou->cq) || iou__mailbox_has_mail(&iou->mailbox);
+}
 
 /* Deliver what is there now. 0, or the negative result that stopped it; the rest is still there. */
 int iou__deliver(iou_t *iou);
 
-/* Whether delivery has to stop after the callback that is running. */
-bool iou__has_to_stop(iou_t *iou);
+/* Whether delivery has to stop after the callback that is running. At the end of everything a quit does not stop it. */
+static inline bool iou__has_to_stop(iou_t *iou)
+{
+	bool has_to_quit = atomic_load_explicit(&iou->mailbox.has_to_quit, memory_order_seq_cst);
+
+	return iou->has_to_free || (has_to_quit && !iou->is_ending);
+}
 
 /* loop.c */
 

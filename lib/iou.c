@@ -238,7 +238,7 @@ iou_t *iou_free(iou_t *iou)
 	bool is_child = iou__check(iou) < 0;
 	bool is_mine = is_child || iou__may_own(iou);
 
-	if (!is_mine && is_owner_alive(iou) && (iou->is_running || iou__ops_n(&iou->ops, OP_SUBMITTED))) {
+	if (!is_mine && is_owner_alive(iou) && (iou->is_running || iou->has_in_flight)) {
 		errno = EBUSY;
 		return iou;
 	}

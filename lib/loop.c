@@ -9,6 +9,8 @@
 
 #include "internal.h"
 
+#define LONGEST_LOOK_PAUSE 127
+
 /* Ownership. */
 
 bool iou__may_own(const iou_t *iou)
@@ -174,11 +176,37 @@ const struct timespec *iou__longest_wait(iou_t *iou, const struct timespec *time
 	return timeout && iou__time_is_shorter(timeout, longest) ? timeout : longest;
 }
 
+/*
+ * What completes as it is submitted is there without waiting, and not to wait spares the kernel and us the getting
+ * ready for it. Whether there is such work shows by trying; where it was in vain the next try is put off, each time for
+ * longer.
+ */
+static bool submit_and_look(iou_t *iou, int *left)
+{
+	if (iou__queue_is_empty(&iou->stage.queue) || iou->n_looks_put_off) {
+		iou->n_looks_put_off -= iou->n_looks_put_off > 0;
+		return false;
+	}
+	*left = enter(iou, false, NULL);
+	if (*left < 0 || iou__cq_in_ring(&iou->cq)) {
+		iou->look_pause = 0;
+		return true;
+	}
+	iou->look_pause = iou->look_pause < LONGEST_LOOK_PAUSE ? 2 * iou->look_pause + 1 : LONGEST_LOOK_PAUSE;
+	iou->n_looks_put_off = iou->look_pause;
+	return false;
+}
+
 int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout)
 {
-	bool wait = park(iou, timeout);
-	int left = enter(iou, wait, iou__longest_wait(iou, timeout));
+	int left = 0;
 
+	if (submit_and_look(iou, &left))
+		return left < 0 ? left : 0;
+
+	bool wait = park(iou, timeout);
+
+	left = enter(iou, wait, iou__longest_wait(iou, timeout));
 	if (wait)
 		iou__mailbox_rouse(&iou->mailbox);
 	return left < 0 ? left : 0;
@@ -260,8 +288,16 @@ int iou__begin(iou_t *iou)
 	return 0;
 }
 
+static void tell_what_is_in_flight(iou_t *iou)
+{
+	bool has = iou__ops_n(&iou->ops, OP_SUBMITTED) > 0;
+
+	atomic_store_explicit(&iou->has_in_flight, has, memory_order_relaxed);
+}
+
 int iou__end(iou_t *iou, int result)
 {
+	tell_what_is_in_flight(iou);
 	iou->is_running = false;
 	if (iou->has_to_free) {
 		iou->has_to_free = false;
@@ -307,6 +343,7 @@ int iou_flush(iou_t *iou)
 	if (r < 0)
 		return r;
 	r = iou__submit_all(iou);
+	tell_what_is_in_flight(iou);
 	iou__expose(iou);
 	return r;
 }
@@ -317,7 +354,7 @@ int iou_run(iou_t *iou)
 
 	if (r < 0)
 		return r;
-	while (r == 0 && !iou__has_to_stop(iou) && (iou__is_pending(iou) || iou__cq_ready(&iou->cq)))
+	while (r == 0 && !iou__has_to_stop(iou) && (iou__cq_ready(&iou->cq) || iou__is_pending(iou)))
 		r = turn(iou, NULL);
 	return end_run(iou, iou->epoll_fd >= 0, r);
 }

@@ -11,12 +11,6 @@
 _Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_BOOL_LOCK_FREE == 2,
 	       "signal handlers need lock-free atomics");
 
-/* A pointer that is no task's. */
-static struct task *asleep(struct mailbox *mailbox)
-{
-	return (struct task *)(void *)mailbox;
-}
-
 int iou__mailbox_init(struct mailbox *mailbox)
 {
 	atomic_init(&mailbox->head, NULL);
@@ -89,15 +83,15 @@ void iou__mailbox_put(struct mailbox *mailbox, struct task *task)
 	struct task *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
 
 	do
-		task->node.next = head && head != asleep(mailbox) ? &head->node : NULL;
+		task->node.next = head && head != iou__mailbox_asleep(mailbox) ? &head->node : NULL;
 	while (!atomic_compare_exchange_weak(&mailbox->head, &head, task));
-	if (head == asleep(mailbox))
+	if (head == iou__mailbox_asleep(mailbox))
 		iou__mailbox_raise(mailbox);
 }
 
 void iou__mailbox_wake(struct mailbox *mailbox)
 {
-	struct task *expected = asleep(mailbox);
+	struct task *expected = iou__mailbox_asleep(mailbox);
 
 	if (atomic_compare_exchange_strong(&mailbox->head, &expected, NULL))
 		iou__mailbox_raise(mailbox);
@@ -133,13 +127,6 @@ int iou__mailbox_release(struct mailbox *mailbox)
 	return 0;
 }
 
-bool iou__mailbox_has_mail(struct mailbox *mailbox)
-{
-	struct task *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
-
-	return head && head != asleep(mailbox);
-}
-
 /* The list is taken whole, the latest first, and turned around. */
 void iou__mailbox_take(struct mailbox *mailbox, struct queue *out)
 {
@@ -168,13 +155,13 @@ bool iou__mailbox_doze(struct mailbox *mailbox)
 {
 	struct task *expected = NULL;
 
-	return atomic_compare_exchange_strong(&mailbox->head, &expected, asleep(mailbox)) ||
-	       expected == asleep(mailbox);
+	return atomic_compare_exchange_strong(&mailbox->head, &expected, iou__mailbox_asleep(mailbox)) ||
+	       expected == iou__mailbox_asleep(mailbox);
 }
 
 void iou__mailbox_rouse(struct mailbox *mailbox)
 {
-	struct task *expected = asleep(mailbox);
+	struct task *expected = iou__mailbox_asleep(mailbox);
 
 	atomic_compare_exchange_strong(&mailbox->head, &expected, NULL);
 }

@@ -76,7 +76,18 @@ void iou__mailbox_rouse(struct mailbox *mailbox);
 void iou__mailbox_raise(struct mailbox *mailbox);
 void iou__mailbox_lower(struct mailbox *mailbox);
 
+/* A pointer that is no task's. */
+static inline struct task *iou__mailbox_asleep(struct mailbox *mailbox)
+{
+	return (struct task *)(void *)mailbox;
+}
+
 /* The loop thread: there is mail. */
-bool iou__mailbox_has_mail(struct mailbox *mailbox);
+static inline bool iou__mailbox_has_mail(struct mailbox *mailbox)
+{
+	struct task *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
+
+	return head && head != iou__mailbox_asleep(mailbox);
+}
 
 #endif

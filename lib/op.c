@@ -13,7 +13,7 @@ static struct op *op_of(iou_op_t *pub)
 /* New, or in its final callback. */
 static bool is_programs(const iou_t *iou, const struct op *op)
 {
-	return iou__op_is(op, 1U << OP_NEW) || op == iou->current;
+	return op == iou->current || iou__op_state(op) == OP_NEW;
 }
 
 /* Calls without a result have their errors remembered. */
@@ -56,23 +56,29 @@ iou_op_t *iou_op_new(iou_t *iou)
 	return &op->pub;
 }
 
+/* Nothing new starts: in its final callback an op is recycled as that returns, and others have come too late. */
+static void refuse(iou_t *iou, struct op *op, int (*cb)(void *cb_data), void *cb_data)
+{
+	if (op == iou->current)
+		return;
+	begin_life(iou, op, TASK_OP, cb, cb_data);
+	op->task.sqe_flags = op->sqe.flags;
+	iou__complete(iou, op, -ECANCELED);
+}
+
 void iou_op_queue(iou_t *iou, iou_op_t *pub, int (*cb)(void *cb_data), void *cb_data)
 {
 	struct op *op = op_of(pub);
 
-	if (iou__check(iou) < 0)
+	if (iou__check(iou) < 0 || !is_in_order(iou, cb ? op : NULL))
 		return;
-	if (!is_in_order(iou, cb ? op : NULL))
+	if (iou->is_ending) {
+		refuse(iou, op, cb, cb_data);
 		return;
-	/* Nothing new starts: it is recycled as its callback returns. */
-	if (iou->is_ending && op == iou->current)
-		return;
+	}
 	begin_life(iou, op, TASK_OP, cb, cb_data);
 	op->task.sqe_flags = op->sqe.flags;
-	if (iou->is_ending)
-		iou__complete(iou, op, -ECANCELED);
-	else
-		iou__stage_push(&iou->stage, &iou->ops, op);
+	iou__stage_push(&iou->stage, &iou->ops, op);
 }
 
 void iou_op_reset(iou_t *iou, iou_op_t *pub)

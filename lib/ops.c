@@ -4,10 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_SHIFT 8
-#define CHUNK_OPS (1U << CHUNK_SHIFT)
 #define INDEX_END ((1U << OP_INDEX_BITS) - 1) /* one less, so that no identity is all ones: liburing uses that one */
-#define INDEX_MASK ((1U << OP_INDEX_BITS) - 1)
 
 void iou__ops_init(struct ops *ops)
 {
@@ -32,7 +29,7 @@ static bool grow(struct ops *ops)
 		return false;
 	ops->chunks = chunks;
 
-	struct op *chunk = aligned_alloc(sizeof(struct op), CHUNK_OPS * sizeof(struct op));
+	struct op *chunk = aligned_alloc(sizeof(struct op), OPS_IN_CHUNK * sizeof(struct op));
 
 	if (!chunk)
 		return false;
@@ -45,7 +42,7 @@ static struct op *take_fresh(struct ops *ops)
 {
 	if (ops->n_fresh == INDEX_END)
 		return NULL;
-	if (ops->n_fresh >> CHUNK_SHIFT == ops->n_chunks && !grow(ops))
+	if (ops->n_fresh >> OPS_CHUNK_SHIFT == ops->n_chunks && !grow(ops))
 		return NULL;
 
 	struct op *op = iou__ops_at(ops, ops->n_fresh);
@@ -85,30 +82,7 @@ void iou__ops_give_back(struct ops *ops, struct op *op)
 
 size_t iou__ops_bytes(const struct ops *ops)
 {
-	return ops->n_chunks * (CHUNK_OPS * sizeof(struct op) + sizeof(struct op *));
-}
-
-struct op *iou__ops_at(const struct ops *ops, uint32_t index)
-{
-	return &ops->chunks[index >> CHUNK_SHIFT][index & (CHUNK_OPS - 1)];
-}
-
-struct op *iou__ops_find(const struct ops *ops, __u64 identity, unsigned states)
-{
-	uint32_t index = identity & INDEX_MASK;
-
-	if (!index || index >= ops->n_fresh)
-		return NULL;
-
-	struct op *op = iou__ops_at(ops, index);
-
-	return op->identity == identity && iou__op_is(op, states) ? op : NULL;
-}
-
-void iou__ops_rename(struct op *op)
-{
-	op->identity += 1U << OP_INDEX_BITS;
-	op->sqe.user_data = op->identity;
+	return ops->n_chunks * (OPS_IN_CHUNK * sizeof(struct op) + sizeof(struct op *));
 }
 
 bool iou__ops_add_up(const struct ops *ops)

@@ -96,14 +96,17 @@ _Static_assert(offsetof(struct op, sqe) <= 64, "what a completion touches is in 
 _Static_assert(offsetof(struct job, user_data) == offsetof(struct io_uring_sqe, user_data), "one place for identities");
 
 #define OP_INDEX_BITS 24
+#define OPS_CHUNK_SHIFT 8
+#define OPS_IN_CHUNK (1U << OPS_CHUNK_SHIFT)
 
 struct ops {
 	struct op **chunks;
 	size_t n_chunks;
 	uint32_t n_fresh;  /* indices below this have been handed out before */
 	struct node *free; /* those that came back, the latest first; linked by next alone */
-	_Atomic uint32_t n[N_OP_STATES];
-	uint32_t n_jobs; /* in the states that workers move, whose counters cannot be read all at the same time */
+	uint32_t n[N_OP_STATES]; /* those that the loop thread alone moves; the others are */
+	_Atomic uint32_t n_at_workers[OP_FINISHED - OP_WAITING + 1];
+	uint32_t n_jobs; /* all of these, which cannot be read at the same time */
 };
 
 void iou__ops_init(struct ops *ops);
@@ -118,15 +121,6 @@ void iou__ops_give_back(struct ops *ops, struct op *op);
 /* Bytes held. */
 size_t iou__ops_bytes(const struct ops *ops);
 
-/* The op that was handed out with this index; for going through all of them. */
-struct op *iou__ops_at(const struct ops *ops, uint32_t index);
-
-/* The op that lives under this identity in one of these states (a mask of 1 << enum op_state), or NULL. */
-struct op *iou__ops_find(const struct ops *ops, __u64 identity, unsigned states);
-
-/* Begin a new life: a new identity, also in sqe.user_data. What was known of the former one matches no longer. */
-void iou__ops_rename(struct op *op);
-
 /* Whether the counters add up. */
 bool iou__ops_add_up(const struct ops *ops);
 
@@ -140,23 +134,58 @@ static inline bool iou__op_is(const struct op *op, unsigned states)
 	return (1U << iou__op_state(op)) & states;
 }
 
-static inline uint32_t iou__ops_n(const struct ops *ops, enum op_state state)
+/* The op that was handed out with this index; for going through all of them. */
+static inline struct op *iou__ops_at(const struct ops *ops, uint32_t index)
 {
-	return atomic_load_explicit(&ops->n[state], memory_order_relaxed);
+	return &ops->chunks[index >> OPS_CHUNK_SHIFT][index & (OPS_IN_CHUNK - 1)];
+}
+
+/* The op that has this identity, dead or alive, or NULL. */
+static inline struct op *iou__ops_named(const struct ops *ops, __u64 identity)
+{
+	uint32_t index = identity & ((1U << OP_INDEX_BITS) - 1);
+
+	if (!index || index >= ops->n_fresh)
+		return NULL;
+
+	struct op *op = iou__ops_at(ops, index);
+
+	return op->identity == identity ? op : NULL;
+}
+
+/* The same, if it is in one of these states (a mask of 1 << enum op_state). */
+static inline struct op *iou__ops_find(const struct ops *ops, __u64 identity, unsigned states)
+{
+	struct op *op = iou__ops_named(ops, identity);
+
+	return op && iou__op_is(op, states) ? op : NULL;
+}
+
+/* Begin a new life: a new identity, also in sqe.user_data. What was known of the former one matches no longer. */
+static inline void iou__ops_rename(struct op *op)
+{
+	op->identity += 1U << OP_INDEX_BITS;
+	op->sqe.user_data = op->identity;
 }
 
 static inline bool iou__is_workers(enum op_state state)
 {
-	return state == OP_WAITING || state == OP_WORKING || state == OP_FINISHED;
+	return state >= OP_WAITING && state <= OP_FINISHED;
 }
 
-/* A counter that only the loop thread changes needs no atomic addition, just to be readable. */
+static inline uint32_t iou__ops_n(const struct ops *ops, enum op_state state)
+{
+	if (!iou__is_workers(state))
+		return ops->n[state];
+	return atomic_load_explicit(&ops->n_at_workers[state - OP_WAITING], memory_order_relaxed);
+}
+
 static inline void iou__ops_count(struct ops *ops, enum op_state state, uint32_t change)
 {
-	if (iou__is_workers(state))
-		atomic_fetch_add_explicit(&ops->n[state], change, memory_order_relaxed);
+	if (!iou__is_workers(state))
+		ops->n[state] += change;
 	else
-		atomic_store_explicit(&ops->n[state], iou__ops_n(ops, state) + change, memory_order_relaxed);
+		atomic_fetch_add_explicit(&ops->n_at_workers[state - OP_WAITING], change, memory_order_relaxed);
 }
 
 static inline void iou__ops_move(struct ops *ops, struct op *op, enum op_state from, enum op_state to)
@@ -167,6 +196,16 @@ static inline void iou__ops_move(struct ops *ops, struct op *op, enum op_state f
 	iou__ops_count(ops, to, 1);
 	if (iou__is_workers(from) != iou__is_workers(to))
 		ops->n_jobs += iou__is_workers(to) ? 1 : (uint32_t)-1;
+	atomic_store_explicit(&op->task.state, (uint8_t)to, memory_order_relaxed);
+}
+
+/* The same for states that the loop thread alone moves ops between. */
+static inline void iou__ops_shift(struct ops *ops, struct op *op, enum op_state from, enum op_state to)
+{
+	assert(!iou__is_workers(from) && !iou__is_workers(to));
+	assert(iou__op_state(op) == from && (from == OP_FREE || ops->n[from] > 0));
+	ops->n[from]--;
+	ops->n[to]++;
 	atomic_store_explicit(&op->task.state, (uint8_t)to, memory_order_relaxed);
 }
 

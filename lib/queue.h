@@ -58,10 +58,12 @@ static inline struct node *iou__queue_before(const struct queue *queue, const st
 
 static inline void iou__queue_push(struct queue *queue, struct node *node)
 {
-	node->next = &queue->ends;
-	node->prev = queue->ends.prev;
-	queue->ends.prev->next = node;
+	struct node *last = queue->ends.prev;
+
+	node->prev = last;
+	last->next = node;
 	queue->ends.prev = node;
+	node->next = &queue->ends;
 }
 
 static inline void iou__queue_remove(struct node *node)

@@ -36,8 +36,8 @@ static struct io_uring_sqe *next_sqe(struct ring *ring)
 	return &sq->sqes[sq->sqe_tail & sq->ring_mask];
 }
 
-/* The library's own requests; returns how many SQEs are still free. */
-static unsigned fill_own(struct ring *ring, unsigned n_free)
+/* The library's own requests. */
+static void fill_own(struct ring *ring, unsigned n_free)
 {
 	for (; n_free && !iou__queue_is_empty(&ring->engine.stage->own); n_free--) {
 		struct node *node = iou__queue_pop(&ring->engine.stage->own);
@@ -45,30 +45,44 @@ static unsigned fill_own(struct ring *ring, unsigned n_free)
 		*next_sqe(ring) = container_of(node, struct op, task.node)->sqe;
 		ring->uring.ring.sq.sqe_tail++;
 	}
-	return n_free;
 }
 
-/* Whole chains, in order, as far as they may go and find room. */
-static enum left fill(struct ring *ring)
+/* The first chain, if it may go and finds room. */
+static enum left fill_chain(struct ring *ring, unsigned n_free)
 {
 	struct engine *engine = &ring->engine;
-	unsigned n_free = fill_own(ring, engine->sq_entries - in_sq(ring));
+	struct chain chain = iou__stage_first_chain(engine->stage);
 
-	if (!iou__queue_is_empty(&engine->stage->own))
-		return LEFT_MORE;
-	for (;;) {
-		struct chain chain = iou__stage_first_chain(engine->stage);
-
-		if (!chain.n || (chain.drains && iou__ops_n(engine->ops, OP_SUBMITTED)))
-			return LEFT_NOTHING;
-		if (chain.n > n_free)
-			return chain.n > engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
-		n_free -= chain.n;
-		for (; chain.n; chain.n--) {
-			iou__stage_pop(engine->stage, engine->ops, next_sqe(ring));
-			ring->uring.ring.sq.sqe_tail++;
-		}
+	if (chain.drains && iou__ops_n(engine->ops, OP_SUBMITTED))
+		return LEFT_NOTHING;
+	if (chain.n > n_free)
+		return chain.n > engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
+	for (; chain.n; chain.n--) {
+		iou__stage_pop(engine->stage, engine->ops, next_sqe(ring));
+		ring->uring.ring.sq.sqe_tail++;
 	}
+	return LEFT_SOME;
+}
+
+/* What is staged, in order, as far as it may go and finds room. */
+static enum left fill(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+	struct stage *stage = ring->engine.stage;
+	unsigned end = sq->sqe_tail - in_sq(ring) + ring->engine.sq_entries;
+	enum left left = LEFT_SOME;
+
+	fill_own(ring, end - sq->sqe_tail);
+	if (!iou__queue_is_empty(&stage->own))
+		return LEFT_MORE;
+	while (left == LEFT_SOME) {
+		struct sqes sqes = { sq->sqes, sq->ring_mask, sq->sqe_tail };
+
+		iou__stage_pop_plain(stage, ring->engine.ops, &sqes, end - sqes.tail);
+		sq->sqe_tail = sqes.tail;
+		left = iou__queue_is_empty(&stage->queue) ? LEFT_NOTHING : fill_chain(ring, end - sqes.tail);
+	}
+	return left;
 }
 
 /* The kernel sees the new SQEs from here on. */

@@ -4,25 +4,9 @@
 #include <limits.h>
 #include <unistd.h>
 
-/* No kernel will ever have this opcode: it is the last that the byte can hold. */
-#define OPCODE_NONE 255
-
 /* Linux 6.15; newer than the oldest liburing that we build with, and enumerators where it has them. */
 #define OP_READV_FIXED 60
 #define OP_WRITEV_FIXED 61
-
-static bool changes_identity(const struct io_uring_sqe *sqe)
-{
-	return sqe->opcode == IORING_OP_POLL_REMOVE && (sqe->len & IORING_POLL_UPDATE_USER_DATA);
-}
-
-void iou__sqe_copy(struct io_uring_sqe *to, const struct io_uring_sqe *from, unsigned flags)
-{
-	*to = *from;
-	to->flags = (__u8)flags;
-	if (changes_identity(from))
-		to->opcode = OPCODE_NONE;
-}
 
 /* They are still there: an SQE's memory must stay valid until the final callback. */
 static unsigned long long sum_of_iovecs(const struct iovec *iov, size_t n)

@@ -12,12 +12,19 @@
 /* Flags that the library carries out itself, so that they do not reach the engine. */
 #define SQE_OURS (IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS)
 
+/* No kernel will ever have this opcode: it is the last that the byte can hold. */
+#define SQE_NO_OPCODE 255
+
 /*
- * Copy a program's SQE as the engine is to see it, with these flags in place of its own. An SQE that would change
- * another request's identity becomes one that the engine refuses with -EINVAL, so that a chain around it ends as it
- * should.
+ * Copy a program's SQE as the engine is to see it. One that would change another request's identity becomes one that
+ * the engine refuses with -EINVAL, so that a chain around it ends as it should.
  */
-void iou__sqe_copy(struct io_uring_sqe *to, const struct io_uring_sqe *from, unsigned flags);
+static inline void iou__sqe_copy(struct io_uring_sqe *to, const struct io_uring_sqe *from)
+{
+	*to = *from;
+	if (from->opcode == IORING_OP_POLL_REMOVE && (from->len & IORING_POLL_UPDATE_USER_DATA))
+		to->opcode = SQE_NO_OPCODE;
+}
 
 /*
  * Whether this result counts as success for IOSQE_CQE_SKIP_SUCCESS. Not so for the kernel, and so not here, are short

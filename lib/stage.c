@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stage.h"
 
-#include "sqe.h"
-
 static struct op *op_of(struct node *node)
 {
 	return node ? container_of(node, struct op, task.node) : NULL;
@@ -38,37 +36,15 @@ void iou__stage_init(struct stage *stage)
 	iou__queue_init(&stage->own);
 }
 
-void iou__stage_push(struct stage *stage, struct ops *ops, struct op *op)
-{
-	iou__ops_move(ops, op, iou__op_state(op), OP_QUEUED);
-	iou__queue_push(&stage->queue, &op->task.node);
-}
-
-void iou__stage_close_chain(struct stage *stage)
-{
-	cut_after(op_of(iou__queue_last(&stage->queue)));
-}
-
-struct chain iou__stage_first_chain(const struct stage *stage)
+struct chain iou__stage_chain_from(const struct stage *stage, const struct op *op)
 {
 	struct chain chain = { 0 };
 
-	for (struct op *op = op_of(iou__queue_first(&stage->queue)); op; op = chained_after(stage, op)) {
+	for (; op; op = chained_after(stage, op)) {
 		chain.n++;
 		chain.drains = chain.drains || (op->task.sqe_flags & IOSQE_IO_DRAIN);
 	}
 	return chain;
-}
-
-struct op *iou__stage_pop(struct stage *stage, struct ops *ops, struct io_uring_sqe *sqe)
-{
-	struct op *op = op_of(iou__queue_pop(&stage->queue));
-
-	if (!op)
-		return NULL;
-	iou__sqe_copy(sqe, &op->sqe, op->task.sqe_flags & ~(unsigned)SQE_OURS);
-	iou__ops_move(ops, op, OP_QUEUED, OP_SUBMITTED);
-	return op;
 }
 
 static void end(struct ops *ops, struct op *op, int result, struct queue *out)
