@@ -55,8 +55,9 @@ static enum left fill_chain(struct ring *ring, unsigned n_free)
 
 	if (chain.drains && iou__ops_n(engine->ops, OP_SUBMITTED))
 		return LEFT_NOTHING;
+	/* Where the queue is to be exchanged for a longer one it has to be empty. */
 	if (chain.n > n_free)
-		return chain.n > engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
+		return chain.n > engine->sq_entries && n_free == engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
 	for (; chain.n; chain.n--) {
 		iou__stage_pop(engine->stage, engine->ops, next_sqe(ring));
 		ring->uring.ring.sq.sqe_tail++;
@@ -110,23 +111,24 @@ static unsigned sqpoll_flags(const struct ring *ring, bool is_full)
 	return kernel_says(ring, IORING_SQ_NEED_WAKEUP) ? flags | IORING_ENTER_SQ_WAKEUP : flags;
 }
 
-static int enter_kernel(struct ring *ring, unsigned n_wanted, unsigned flags, const struct timespec *timeout)
+/* How many SQEs the kernel has to be told of. */
+static unsigned to_submit(const struct ring *ring)
 {
-	unsigned n = ring->config.is_sqpoll ? 0 : in_sq(ring);
-
-	ring->engine.n_enters++;
-	return iou__uring_enter(&ring->uring, n, n_wanted, flags, timeout);
+	return ring->config.is_sqpoll ? 0 : in_sq(ring);
 }
 
 static int submit(struct ring *ring, bool is_full)
 {
 	unsigned flags = ring->config.is_sqpoll ? sqpoll_flags(ring, is_full) : 0;
-	bool has_sqes = !ring->config.is_sqpoll && in_sq(ring);
+	unsigned n = to_submit(ring);
 
 	/* Some work the kernel does only when it is entered for events. */
 	if (kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
 		flags |= IORING_ENTER_GETEVENTS;
-	return has_sqes || flags ? enter_kernel(ring, 0, flags, NULL) : 0;
+	if (!n && !flags)
+		return 0;
+	ring->engine.n_enters++;
+	return iou__uring_enter(&ring->uring, n, 0, flags, NULL);
 }
 
 static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
@@ -137,8 +139,10 @@ static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
 		flags |= IORING_ENTER_NO_IOWAIT;
 	if (ring->config.is_sqpoll)
 		flags |= sqpoll_flags(ring, false);
-	if (!timeout || ring->engine.features & IORING_FEAT_EXT_ARG)
-		return enter_kernel(ring, 1, flags, timeout);
+	if (!timeout || ring->engine.features & IORING_FEAT_EXT_ARG) {
+		ring->engine.n_enters++;
+		return iou__uring_enter(&ring->uring, to_submit(ring), 1, flags, timeout);
+	}
 
 	/* Before Linux 5.11 entering had no timeout. */
 	int r = submit(ring, false);
@@ -160,7 +164,7 @@ static int enter(struct engine *engine, bool wait, const struct timespec *timeou
 	if (r < 0)
 		return r;
 	/* Should the kernel have stopped half-way, the rest goes with the next call. */
-	return left == LEFT_NOTHING && !ring->config.is_sqpoll && in_sq(ring) ? LEFT_MORE : (int)left;
+	return left == LEFT_NOTHING && to_submit(ring) ? LEFT_MORE : (int)left;
 }
 
 /* Life cycle. */

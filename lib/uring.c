@@ -242,8 +242,6 @@ int iou__uring_resize(struct uring *uring, const struct uring_config *config)
 
 int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigned flags, const struct timespec *timeout)
 {
-	struct __kernel_timespec ts = { 0 };
-	struct io_uring_getevents_arg arg = { .ts = (__u64)(uintptr_t)&ts };
 	bool is_registered = uring->registered_fd != NOT_REGISTERED;
 	unsigned fd = (unsigned)(is_registered ? uring->registered_fd : uring->ring.ring_fd);
 
@@ -251,8 +249,10 @@ int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigne
 		flags |= IORING_ENTER_REGISTERED_RING;
 	if (!timeout)
 		return io_uring_enter2(fd, n, n_wanted, flags, NULL, 0);
-	ts.tv_sec = timeout->tv_sec;
-	ts.tv_nsec = timeout->tv_nsec;
+
+	struct __kernel_timespec ts = { .tv_sec = timeout->tv_sec, .tv_nsec = timeout->tv_nsec };
+	struct io_uring_getevents_arg arg = { .ts = (__u64)(uintptr_t)&ts };
+
 	return io_uring_enter2(fd, n, n_wanted, flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg, sizeof(arg));
 }
 

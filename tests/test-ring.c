@@ -514,6 +514,7 @@ START_TEST(test_chain_longer_than_the_ring_is_left_and_what_is_before_it_goes)
 	queue_nops(2);
 	for (int i = 0; i < 5; i++)
 		queue_nop(i < 4 ? IOSQE_IO_LINK : 0);
+	ck_assert_int_eq(enter(true, NULL), LEFT_MORE);
 	ck_assert_int_eq(enter(true, NULL), LEFT_TOO_LONG);
 	ck_assert_uint_eq(n_in(OP_SUBMITTED), 2);
 	ck_assert_uint_eq(n_in(OP_QUEUED), 5);
