@@ -19,7 +19,8 @@ void iou__cq_destroy(struct cq *cq)
 struct cqe iou__cq_at(const struct cq *cq, size_t i)
 {
 	assert(i < iou__cq_ready(cq));
-	return i < cq->n ? cq->copies[cq->first + i] : iou__cq_ring_at(&cq->ring, *cq->ring.head + (unsigned)(i - cq->n));
+	return i < cq->n ? cq->copies[cq->first + i]
+			 : iou__cq_ring_at(&cq->ring, *cq->ring.head + (unsigned)(i - cq->n));
 }
 
 /* Room for n more copies behind the ones there are. */

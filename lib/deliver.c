@@ -18,28 +18,35 @@ void iou__complete(iou_t *iou, struct op *op, int result)
 	iou__queue_push(&iou->inbox, &op->task.node);
 }
 
-/* What a callback's result means. One that forked returns in the child, too, where this run must not go on. */
-static inline int call_result(iou_t *iou, int r)
+static inline int call(iou_t *iou, int (*cb)(void *), void *cb_data)
 {
+	int r = cb(cb_data);
+
 	iou->n_callbacks++;
-	return iou__check(iou) < 0 ? -EOWNERDEAD : r;
+	return r;
 }
 
-static int call(iou_t *iou, int (*cb)(void *), void *cb_data)
+/* Whether to go on after a callback that returned this. One that forked returns in the child, too: not there. */
+static inline bool goes_on(iou_t *iou, int *r)
 {
-	return call_result(iou, cb(cb_data));
+	if (iou__is_steady(iou))
+		return *r >= 0;
+	if (iou__check(iou) < 0)
+		*r = -EOWNERDEAD;
+	return *r >= 0 && !iou__has_to_stop(iou);
 }
 
 /* An op's final callback. It may queue the op again, and then the op is somebody else's by the time it returns. */
-static int call_finally(iou_t *iou, struct op *op)
+static inline int call_finally(iou_t *iou, struct op *op)
 {
 	iou->current = op;
 
-	int r = op->task.cb ? call(iou, op->task.cb, op->task.cb_data) : 0;
+	int r = call(iou, op->task.cb, op->task.cb_data);
 
-	if (iou->current == op)
+	if (iou->current) {
+		iou->current = NULL;
 		iou__ops_give_back(&iou->ops, op);
-	iou->current = NULL;
+	}
 	return r;
 }
 
@@ -47,10 +54,13 @@ static int call_finally(iou_t *iou, struct op *op)
 static int deliver_async(iou_t *iou, struct op *op)
 {
 	int result = op->job.result;
-	int r;
+	int r = 0;
 
 	iou__ops_move(&iou->ops, op, OP_FINISHED, OP_COMPLETED);
-	r = call_finally(iou, op);
+	if (op->task.cb)
+		r = call_finally(iou, op);
+	else
+		iou__ops_give_back(&iou->ops, op);
 	return result < 0 ? result : r;
 }
 
@@ -97,7 +107,11 @@ static int deliver_foreign(iou_t *iou, const struct cqe *cqe)
 	iou->n_foreign++;
 	if (!iou->foreign_cqe)
 		return 0;
-	return call_result(iou, iou->foreign_cqe(&copy, iou->foreign_cqe_data));
+
+	int r = iou->foreign_cqe(&copy, iou->foreign_cqe_data);
+
+	iou->n_callbacks++;
+	return r;
 }
 
 /* Only a first and only completion is skipped: whoever was told of one is told of the end. */
@@ -153,23 +167,23 @@ static int deliver_inbox(iou_t *iou)
 {
 	struct node *last = iou__queue_last(&iou->inbox);
 	struct node *node = NULL;
-	int r = 0;
+	int r;
 
-	while (r >= 0 && node != last && !iou__has_to_stop(iou)) {
+	do {
 		node = iou__queue_pop(&iou->inbox);
 		r = deliver_task(iou, container_of(node, struct task, node));
-	}
+	} while (goes_on(iou, &r) && node != last);
 	return r;
 }
 
 static int deliver_cqes(iou_t *iou, size_t n)
 {
-	for (; n && !iou__has_to_stop(iou); n--) {
+	for (; n; n--) {
 		struct cqe cqe = iou__cq_take(&iou->cq);
 		struct op *op = iou__ops_named(&iou->ops, cqe.user_data);
 		int r = is_special(op, cqe) ? deliver_special(iou, op, cqe) : deliver_final(iou, op, cqe);
 
-		if (r < 0)
+		if (!goes_on(iou, &r))
 			return r;
 	}
 	return 0;
@@ -178,10 +192,13 @@ static int deliver_cqes(iou_t *iou, size_t n)
 int iou__deliver(iou_t *iou)
 {
 	size_t n_cqes = iou__cq_ready(&iou->cq);
-	int r;
+	int r = 0;
 
 	if (iou__mailbox_has_mail(&iou->mailbox))
 		iou__mailbox_take(&iou->mailbox, &iou->inbox);
-	r = iou__queue_is_empty(&iou->inbox) ? 0 : deliver_inbox(iou);
-	return r < 0 ? r : deliver_cqes(iou, n_cqes);
+	if (!iou__has_to_stop(iou) && !iou__queue_is_empty(&iou->inbox))
+		r = deliver_inbox(iou);
+	if (r >= 0 && !iou__has_to_stop(iou))
+		r = deliver_cqes(iou, n_cqes);
+	return r < 0 ? r : 0;
 }

@@ -132,6 +132,7 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 	int r = 0;
 
 	iou->is_ending = true;
+	iou__stir(iou);
 	if (!can_enter)
 		end_submitted(iou);
 	while (r == 0 && has_work(iou) && !iou->has_to_free) {
@@ -149,6 +150,7 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 			pause.tv_nsec *= 2;
 	}
 	iou->is_ending = false;
+	iou__calm(iou);
 	return r;
 }
 

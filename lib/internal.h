@@ -27,9 +27,12 @@
 #include "ops.h"
 #include "stage.h"
 
+#define PULSE_ALIVE 1U
+#define PULSE_NEWS 2U
+
 struct iou_t {
-	/* A page of its own that a forked child sees zeroed (MADV_WIPEONFORK). */
-	const unsigned char *is_alive;
+	/* See iou__is_steady(). On a page of its own that a forked child sees zeroed (MADV_WIPEONFORK). */
+	_Atomic unsigned *pulse;
 
 	/*
 	 * The loop thread's kernel id; 0 while nobody has flushed or run, and always with IOU_ANY_THREAD. Atomic,
@@ -64,11 +67,12 @@ struct iou_t {
 	pthread_t runner;        /* who does that; kept over fork, unlike the kernel's id */
 	bool is_ending;          /* of these, one of the latter two: nothing new starts */
 	bool has_to_free;        /* iou_free() was called from a callback */
-	bool has_misuse;         /* a call without a result was in error; the next flush or run says so */
+	_Atomic bool has_to_quit;
+	bool has_misuse;                      /* a call without a result was in error; the next flush or run says so */
 	unsigned n_looks_put_off, look_pause; /* see submit_and_look() */
-	bool has_unsent;         /* the last flush could not submit all that may go */
-	int error;               /* why the engine can no longer be used, -errno */
-	int epoll_fd;            /* iou_fd(), or -1 */
+	bool has_unsent;                      /* the last flush could not submit all that may go */
+	int error;                            /* why the engine can no longer be used, -errno */
+	int epoll_fd;                         /* iou_fd(), or -1 */
 
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
 	void *foreign_cqe_data;
@@ -83,7 +87,30 @@ static inline int iou__check(const iou_t *iou)
 {
 	if (!iou)
 		return -EINVAL;
-	return *iou->is_alive ? 0 : -EOWNERDEAD;
+	return atomic_load_explicit(iou->pulse, memory_order_relaxed) & PULSE_ALIVE ? 0 : -EOWNERDEAD;
+}
+
+/*
+ * The usual case, in a single look: this is no forked child, and nobody asks the loop to quit, to free or to end. Who
+ * sets one of those flags says so afterwards with iou__stir(), and who takes one back, the loop thread, with
+ * iou__calm(), which looks whether there is another.
+ */
+static inline bool iou__is_steady(const iou_t *iou)
+{
+	return atomic_load(iou->pulse) == PULSE_ALIVE;
+}
+
+/* Any thread, and signal handlers. */
+static inline void iou__stir(iou_t *iou)
+{
+	atomic_fetch_or(iou->pulse, PULSE_NEWS);
+}
+
+static inline void iou__calm(iou_t *iou)
+{
+	atomic_fetch_and(iou->pulse, ~PULSE_NEWS);
+	if (atomic_load(&iou->has_to_quit) || iou->has_to_free || iou->is_ending)
+		iou__stir(iou);
 }
 
 /* own.c */
@@ -128,9 +155,9 @@ int iou__deliver(iou_t *iou);
 /* Whether delivery has to stop after the callback that is running. At the end of everything a quit does not stop it. */
 static inline bool iou__has_to_stop(iou_t *iou)
 {
-	bool has_to_quit = atomic_load_explicit(&iou->mailbox.has_to_quit, memory_order_seq_cst);
-
-	return iou->has_to_free || (has_to_quit && !iou->is_ending);
+	if (iou__is_steady(iou))
+		return false;
+	return iou->has_to_free || (atomic_load(&iou->has_to_quit) && !iou->is_ending);
 }
 
 /* loop.c */

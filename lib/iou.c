@@ -14,25 +14,25 @@
 
 #define PF_EXITING 0x4 /* include/linux/sched.h */
 
-/* The kernel needs whole pages; one byte of it is used. */
-#define CANARY_SIZE 4096
+/* The kernel needs whole pages; one word of it is used. */
+#define PULSE_SIZE 4096
 
 /* Creation. */
 
-static int set_canary(iou_t *iou)
+static int make_pulse(iou_t *iou)
 {
-	unsigned char *page = mmap(NULL, CANARY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	_Atomic unsigned *page = mmap(NULL, PULSE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (page == MAP_FAILED)
 		return -errno;
-	if (madvise(page, CANARY_SIZE, MADV_WIPEONFORK) < 0) {
+	if (madvise(page, PULSE_SIZE, MADV_WIPEONFORK) < 0) {
 		int r = -errno;
 
-		munmap(page, CANARY_SIZE);
+		munmap((void *)(uintptr_t)page, PULSE_SIZE);
 		return r;
 	}
-	*page = 1;
-	iou->is_alive = page;
+	atomic_init(page, PULSE_ALIVE);
+	iou->pulse = page;
 	return 0;
 }
 
@@ -79,7 +79,7 @@ static void init(iou_t *iou, const iou_config_t *config)
 
 static int create(iou_t *iou, const iou_config_t *config)
 {
-	int r = set_canary(iou);
+	int r = make_pulse(iou);
 
 	if (r == 0)
 		r = iou__mailbox_init(&iou->mailbox);
@@ -100,8 +100,8 @@ static void destroy(iou_t *iou, bool is_owner)
 	iou__cq_destroy(&iou->cq);
 	iou__mailbox_destroy(&iou->mailbox);
 	iou__ops_destroy(&iou->ops);
-	if (iou->is_alive)
-		munmap((void *)(uintptr_t)iou->is_alive, CANARY_SIZE);
+	if (iou->pulse)
+		munmap((void *)(uintptr_t)iou->pulse, PULSE_SIZE);
 	free(iou);
 }
 
@@ -204,6 +204,7 @@ static bool is_owner_alive(const iou_t *iou)
 static void deliver_the_last(iou_t *iou)
 {
 	iou->is_ending = true;
+	iou__stir(iou);
 	iou__mailbox_wait_until_left(&iou->mailbox);
 	while (iou__has_deliverable(iou) && iou__check(iou) == 0)
 		iou__deliver(iou);
@@ -230,6 +231,13 @@ static void end(iou_t *iou, bool can_enter)
 	destroy(iou, can_enter);
 }
 
+/* The run that is under way does it, unless this is a callback of iou_free() itself. */
+static void ask_to_free(iou_t *iou)
+{
+	iou->has_to_free = !atomic_load(&iou->mailbox.is_closed);
+	iou__stir(iou);
+}
+
 iou_t *iou_free(iou_t *iou)
 {
 	if (!iou)
@@ -244,7 +252,7 @@ iou_t *iou_free(iou_t *iou)
 	}
 	/* In a child whose only thread is not the one that runs, no run will ever return. */
 	if (is_mine && iou->is_running && pthread_equal(iou->runner, pthread_self()))
-		iou->has_to_free = !atomic_load(&iou->mailbox.is_closed);
+		ask_to_free(iou);
 	else if (is_child)
 		abandon(iou);
 	else

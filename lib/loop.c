@@ -135,12 +135,9 @@ static void wait_for_kernel(iou_t *iou)
 		nanosleep(&a_moment, NULL);
 }
 
-/* One call of the engine. Returns an enum left, or the -errno that ended the engine. */
-static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
+/* What follows from what the engine's enter() returned, but for the usual. */
+static int has_entered(iou_t *iou, int left)
 {
-	bool has_more = iou->n_to_cancel && iou__cancel_more(iou);
-	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait, timeout);
-
 	switch (left) {
 	case LEFT_TOO_LONG:
 		make_room_for_chain(iou);
@@ -157,6 +154,17 @@ static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 	}
 	if (left < 0)
 		iou->error = left;
+	return left;
+}
+
+/* One call of the engine. Returns an enum left, or the -errno that ended the engine. */
+static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
+{
+	bool has_more = iou->n_to_cancel && iou__cancel_more(iou);
+	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait, timeout);
+
+	if (left != LEFT_NOTHING)
+		left = has_entered(iou, left);
 	return left == LEFT_NOTHING && has_more ? LEFT_MORE : left;
 }
 
@@ -301,6 +309,7 @@ int iou__end(iou_t *iou, int result)
 	iou->is_running = false;
 	if (iou->has_to_free) {
 		iou->has_to_free = false;
+		iou__calm(iou);
 		iou_free(iou);
 		return -ECANCELED;
 	}
@@ -325,8 +334,10 @@ static int end_run(iou_t *iou, bool is_to_submit, int result)
 
 		result = result < 0 || r == 0 ? result : r;
 	}
-	if (atomic_load_explicit(&iou->mailbox.has_to_quit, memory_order_relaxed))
-		atomic_store(&iou->mailbox.has_to_quit, false);
+	if (atomic_load_explicit(&iou->has_to_quit, memory_order_relaxed)) {
+		atomic_store(&iou->has_to_quit, false);
+		iou__calm(iou);
+	}
 	return iou__end(iou, result);
 }
 
@@ -348,13 +359,19 @@ int iou_flush(iou_t *iou)
 	return r;
 }
 
+/* In most turns the first look answers this. */
+static bool has_turns_to_make(iou_t *iou)
+{
+	return iou__ops_n(&iou->ops, OP_QUEUED) || iou__cq_ready(&iou->cq) || iou__is_pending(iou);
+}
+
 int iou_run(iou_t *iou)
 {
 	int r = iou__begin(iou);
 
 	if (r < 0)
 		return r;
-	while (r == 0 && !iou__has_to_stop(iou) && (iou__cq_ready(&iou->cq) || iou__is_pending(iou)))
+	while (r == 0 && !iou__has_to_stop(iou) && has_turns_to_make(iou))
 		r = turn(iou, NULL);
 	return end_run(iou, iou->epoll_fd >= 0, r);
 }

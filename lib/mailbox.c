@@ -16,7 +16,6 @@ int iou__mailbox_init(struct mailbox *mailbox)
 	atomic_init(&mailbox->head, NULL);
 	atomic_init(&mailbox->n_inside, 0);
 	atomic_init(&mailbox->n_held, 0);
-	atomic_init(&mailbox->has_to_quit, false);
 	atomic_init(&mailbox->is_closed, false);
 	atomic_init(&mailbox->is_deaf, false);
 	mailbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -95,12 +94,6 @@ void iou__mailbox_wake(struct mailbox *mailbox)
 
 	if (atomic_compare_exchange_strong(&mailbox->head, &expected, NULL))
 		iou__mailbox_raise(mailbox);
-}
-
-void iou__mailbox_quit(struct mailbox *mailbox)
-{
-	atomic_store(&mailbox->has_to_quit, true);
-	iou__mailbox_wake(mailbox);
 }
 
 int iou__mailbox_hold(struct mailbox *mailbox)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What other threads hand to the loop: finished jobs and posts, a hold count, a request to quit; and the one way to
+ * What other threads hand to the loop: finished jobs and posts, a hold count; and the one way to
  * wake a parked loop. Lock-free; everything may be called from any thread unless it says otherwise.
  *
  * # The protocol
@@ -31,7 +31,6 @@ struct mailbox {
 	_Atomic(struct task *) head;
 	_Atomic int n_inside;
 	_Atomic int n_held;
-	_Atomic bool has_to_quit;
 	_Atomic bool is_closed;
 	_Atomic bool is_deaf;
 	int fd; /* an eventfd, close-on-exec, non-blocking */
@@ -55,9 +54,6 @@ void iou__mailbox_put(struct mailbox *mailbox, struct task *task);
 
 /* Wake the loop if it is asleep, after something that it checks has changed. Signal-safe. */
 void iou__mailbox_wake(struct mailbox *mailbox);
-
-/* Signal-safe. */
-void iou__mailbox_quit(struct mailbox *mailbox);
 
 /* 0, -EOVERFLOW, or -EINVAL. */
 int iou__mailbox_hold(struct mailbox *mailbox);

@@ -56,26 +56,30 @@ iou_op_t *iou_op_new(iou_t *iou)
 	return &op->pub;
 }
 
-/* Nothing new starts: in its final callback an op is recycled as that returns, and others have come too late. */
-static void refuse(iou_t *iou, struct op *op, int (*cb)(void *cb_data), void *cb_data)
+/*
+ * In a forked child and at the end of everything nothing new starts: in its final callback an op is recycled as that
+ * returns, and others have come too late.
+ */
+static bool starts_ops(iou_t *iou, struct op *op, int (*cb)(void *cb_data), void *cb_data)
 {
-	if (op == iou->current)
-		return;
-	begin_life(iou, op, TASK_OP, cb, cb_data);
-	op->task.sqe_flags = op->sqe.flags;
-	iou__complete(iou, op, -ECANCELED);
+	if (iou__check(iou) < 0)
+		return false;
+	if (!iou->is_ending)
+		return true;
+	if (is_in_order(iou, cb ? op : NULL) && op != iou->current) {
+		begin_life(iou, op, TASK_OP, cb, cb_data);
+		op->task.sqe_flags = op->sqe.flags;
+		iou__complete(iou, op, -ECANCELED);
+	}
+	return false;
 }
 
 void iou_op_queue(iou_t *iou, iou_op_t *pub, int (*cb)(void *cb_data), void *cb_data)
 {
 	struct op *op = op_of(pub);
 
-	if (iou__check(iou) < 0 || !is_in_order(iou, cb ? op : NULL))
+	if (!iou || (!iou__is_steady(iou) && !starts_ops(iou, op, cb, cb_data)) || !is_in_order(iou, cb ? op : NULL))
 		return;
-	if (iou->is_ending) {
-		refuse(iou, op, cb, cb_data);
-		return;
-	}
 	begin_life(iou, op, TASK_OP, cb, cb_data);
 	op->task.sqe_flags = op->sqe.flags;
 	iou__stage_push(&iou->stage, &iou->ops, op);

@@ -102,8 +102,8 @@ _Static_assert(offsetof(struct job, user_data) == offsetof(struct io_uring_sqe, 
 struct ops {
 	struct op **chunks;
 	size_t n_chunks;
-	uint32_t n_fresh;  /* indices below this have been handed out before */
-	struct node *free; /* those that came back, the latest first; linked by next alone */
+	uint32_t n_fresh;        /* indices below this have been handed out before */
+	struct node *free;       /* those that came back, the latest first; linked by next alone */
 	uint32_t n[N_OP_STATES]; /* those that the loop thread alone moves; the others are */
 	_Atomic uint32_t n_at_workers[OP_FINISHED - OP_WAITING + 1];
 	uint32_t n_jobs; /* all of these, which cannot be read at the same time */

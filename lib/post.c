@@ -12,7 +12,9 @@ int iou_quit(iou_t *iou)
 	if (r < 0)
 		return r;
 	iou__mailbox_enter(&iou->mailbox);
-	iou__mailbox_quit(&iou->mailbox);
+	atomic_store(&iou->has_to_quit, true);
+	iou__stir(iou);
+	iou__mailbox_wake(&iou->mailbox);
 	iou__mailbox_leave(&iou->mailbox);
 	return 0;
 }

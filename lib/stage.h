@@ -77,7 +77,6 @@ static inline unsigned iou__stage_pop_plain(struct stage *stage, struct ops *ops
 			break;
 		node = node->next;
 		iou__sqe_copy(&sqes->at[sqes->tail & sqes->mask], &op->sqe);
-		op->task.node.next = op->task.node.prev = NODE_POISON;
 		atomic_store_explicit(&op->task.state, OP_SUBMITTED, memory_order_relaxed);
 	}
 	ends->next = node;

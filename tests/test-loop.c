@@ -828,10 +828,15 @@ START_TEST(test_quit_stops_delivery_but_for_that_of_the_end)
 	iou_quit(iou);
 	ck_assert(iou__has_to_stop(iou));
 	iou->is_ending = true;
+	iou__calm(iou);
 	ck_assert(!iou__has_to_stop(iou));
 	iou->has_to_free = true;
 	ck_assert(iou__has_to_stop(iou));
 	iou->is_ending = iou->has_to_free = false;
+	iou__calm(iou);
+	ck_assert(iou__has_to_stop(iou));
+	ck_assert_int_eq(iou_run(iou), 0);
+	ck_assert(iou__is_steady(iou));
 }
 END_TEST
 

@@ -122,7 +122,7 @@ static const char *ended(int result, int others)
 /* The flags with which the next op goes. */
 static unsigned pop_flags(int number)
 {
-	struct io_uring_sqe sqe;
+	struct io_uring_sqe sqe = { 0 };
 	struct op *op = iou__stage_pop(&stage, &ops, &sqe);
 
 	ck_assert_ptr_eq(op, all[number]);
@@ -133,7 +133,7 @@ static unsigned pop_flags(int number)
 
 START_TEST(test_new_stage_is_empty)
 {
-	struct io_uring_sqe sqe;
+	struct io_uring_sqe sqe = { 0 };
 	struct chain chain = iou__stage_first_chain(&stage);
 
 	ck_assert_uint_eq(chain.n, 0);
@@ -377,7 +377,7 @@ static void describe(char *left)
 		for (; chain.n; chain.n--) {
 			struct node *node = iou__queue_first(&stage.queue);
 			struct op *op = container_of(node, struct op, task.node);
-			struct io_uring_sqe sqe;
+			struct io_uring_sqe sqe = { 0 };
 
 			*left++ = number_of(node);
 			iou__stage_pop(&stage, &ops, &sqe);
