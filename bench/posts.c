@@ -27,15 +27,16 @@ struct posts {
 	const struct posts_loop *loop;
 	void *handle;
 	struct post *post;
-	uint64_t n_arrived;
-	_Atomic(struct post *) newest;
-	pthread_barrier_t begin;
+	double *times;
+	/* The poster reads what is above again and again, and the loop writes this: not on the same cache line. */
+	_Alignas(128) uint64_t n_arrived;
+	_Alignas(128) _Atomic(struct post *) newest;
+	_Alignas(128) pthread_barrier_t begin;
 	/* What it took to post all. */
 	double posting_ns;
 	/* The thread that is parked, its name in /proc, and what it tells the poster. */
 	int stat_fd;
 	sem_t arrived;
-	double *times;
 };
 
 bool posts_push(struct post *post)

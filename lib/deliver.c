@@ -4,7 +4,6 @@
  * before its callback runs, and one delivery takes no more than was there when it began, so callbacks may call
  * anything.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -73,28 +72,18 @@ static int deliver_job(iou_t *iou, struct op *op)
 	return call_finally(iou, op);
 }
 
-static int deliver_post(iou_t *iou, struct task *post)
-{
-	int (*cb)(void *) = post->cb;
-	void *cb_data = post->cb_data;
-
-	free(post);
-	return call(iou, cb, cb_data);
-}
-
 static int deliver_task(iou_t *iou, struct task *task)
 {
 	struct op *op = container_of(task, struct op, task);
 
 	switch ((enum task_kind)task->kind) {
-	case TASK_POST:
-		return deliver_post(iou, task);
 	case TASK_ASYNC:
 		return deliver_async(iou, op);
 	case TASK_JOB:
 		return deliver_job(iou, op);
 	case TASK_OP:
 	case TASK_OWN:
+	case TASK_POST:
 		break;
 	}
 	return call_finally(iou, op);
@@ -176,6 +165,21 @@ static int deliver_inbox(iou_t *iou)
 	return r;
 }
 
+/* So much of what other threads have handed over. */
+static int deliver_mail(iou_t *iou, size_t n)
+{
+	struct mail mail;
+
+	for (; n && iou__mailbox_take(&iou->mailbox, &mail); n--) {
+		bool is_task = mail.cb == iou__mailbox_task;
+		int r = is_task ? deliver_task(iou, mail.cb_data) : call(iou, mail.cb, mail.cb_data);
+
+		if (!goes_on(iou, &r))
+			return r;
+	}
+	return 0;
+}
+
 static int deliver_cqes(iou_t *iou, size_t n)
 {
 	for (; n; n--) {
@@ -192,12 +196,13 @@ static int deliver_cqes(iou_t *iou, size_t n)
 int iou__deliver(iou_t *iou)
 {
 	size_t n_cqes = iou__cq_ready(&iou->cq);
+	size_t n_mail = iou__mailbox_has_mail(&iou->mailbox) ? iou__mailbox_ready(&iou->mailbox) : 0;
 	int r = 0;
 
-	if (iou__mailbox_has_mail(&iou->mailbox))
-		iou__mailbox_take(&iou->mailbox, &iou->inbox);
 	if (!iou__has_to_stop(iou) && !iou__queue_is_empty(&iou->inbox))
 		r = deliver_inbox(iou);
+	if (n_mail && r >= 0 && !iou__has_to_stop(iou))
+		r = deliver_mail(iou, n_mail);
 	if (r >= 0 && !iou__has_to_stop(iou))
 		r = deliver_cqes(iou, n_cqes);
 	return r < 0 ? r : 0;

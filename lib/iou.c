@@ -119,9 +119,10 @@ iou_t *iou_new_with(const iou_config_t *config)
 
 	if (r < 0)
 		return fail(r);
-	iou = calloc(1, sizeof(*iou));
+	iou = aligned_alloc(_Alignof(iou_t), sizeof(*iou));
 	if (!iou)
 		return fail(-ENOMEM);
+	memset(iou, 0, sizeof(*iou));
 	init(iou, &checked);
 	r = create(iou, &checked);
 	if (r < 0) {
@@ -141,23 +142,9 @@ iou_t *iou_new(unsigned entries)
 
 /* Destruction. */
 
-static void free_posts(iou_t *iou)
-{
-	struct node *node;
-
-	iou__mailbox_take(&iou->mailbox, &iou->inbox);
-	while ((node = iou__queue_pop(&iou->inbox))) {
-		struct task *task = container_of(node, struct task, node);
-
-		if (task->kind == TASK_POST)
-			free(task);
-	}
-}
-
 /* In a forked child there are no threads to join, and nothing of the parent's to end. */
 static void abandon(iou_t *iou)
 {
-	free_posts(iou);
 	iou__async_abandon(&iou->async);
 	destroy(iou, false);
 }
@@ -214,7 +201,7 @@ static void end(iou_t *iou, bool can_enter)
 {
 	const struct deadline none = { .is_none = true };
 
-	atomic_store(&iou->mailbox.is_closed, true);
+	iou__mailbox_close(&iou->mailbox);
 	iou->is_running = true;
 	iou->runner = pthread_self();
 	/* The second time without an engine, should it fail on the way. */
@@ -234,7 +221,7 @@ static void end(iou_t *iou, bool can_enter)
 /* The run that is under way does it, unless this is a callback of iou_free() itself. */
 static void ask_to_free(iou_t *iou)
 {
-	iou->has_to_free = !atomic_load(&iou->mailbox.is_closed);
+	iou->has_to_free = !iou__mailbox_is_closed(&iou->mailbox);
 	iou__stir(iou);
 }
 

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "mailbox.h"
+#include "mail.h"
+#include "relax.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
-_Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_BOOL_LOCK_FREE == 2,
+_Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_BOOL_LOCK_FREE == 2 &&
+		       ATOMIC_LLONG_LOCK_FREE == 2,
 	       "signal handlers need lock-free atomics");
 
 int iou__mailbox_init(struct mailbox *mailbox)
 {
-	atomic_init(&mailbox->head, NULL);
-	atomic_init(&mailbox->n_inside, 0);
-	atomic_init(&mailbox->n_held, 0);
-	atomic_init(&mailbox->is_closed, false);
-	atomic_init(&mailbox->is_deaf, false);
+	*mailbox = (struct mailbox){ .fd = -1 };
+	pthread_mutex_init(&mailbox->lock, NULL);
+	mailbox->slots = calloc(MAILBOX_SLOTS, sizeof(struct mail_slot));
+	atomic_init(&mailbox->n_slots, MAILBOX_SLOTS);
+	if (!mailbox->slots)
+		return -ENOMEM;
 	mailbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return mailbox->fd < 0 ? -errno : 0;
 }
@@ -27,6 +31,10 @@ void iou__mailbox_destroy(struct mailbox *mailbox)
 	if (mailbox->fd >= 0)
 		close(mailbox->fd);
 	mailbox->fd = -1;
+	free(mailbox->slots);
+	mailbox->slots = NULL;
+	iou__late_free(&mailbox->late);
+	iou__late_free(&mailbox->next);
 }
 
 void iou__mailbox_enter(struct mailbox *mailbox)
@@ -39,17 +47,39 @@ void iou__mailbox_leave(struct mailbox *mailbox)
 	atomic_fetch_sub(&mailbox->n_inside, 1);
 }
 
-/* They are a few instructions or one system call from leaving; sleeping lets one of lower priority do so. */
-void iou__mailbox_wait_until_left(struct mailbox *mailbox)
+void iou__mailbox_close(struct mailbox *mailbox)
+{
+	atomic_fetch_or(&mailbox->state, MAILBOX_CLOSED);
+}
+
+/* They are a few instructions or one system call from being done; sleeping lets one of lower priority do so. */
+void iou__mail_make_way(unsigned n_times_before)
 {
 	const struct timespec a_moment = { .tv_nsec = 20000 };
 
-	for (int i = 0; atomic_load(&mailbox->n_inside); i++) {
-		if (i < 10)
-			sched_yield();
-		else
-			nanosleep(&a_moment, NULL);
-	}
+	if (n_times_before < 50)
+		iou__relax();
+	else if (n_times_before < 60)
+		sched_yield();
+	else
+		nanosleep(&a_moment, NULL);
+}
+
+/* Whether each slot that has been reserved is full. */
+static bool is_filled(const struct mailbox *mailbox)
+{
+	uint64_t end = iou__mail_position(atomic_load(&mailbox->state));
+	uint64_t at = atomic_load_explicit(&mailbox->n_taken, memory_order_relaxed);
+
+	while (at != end && iou__mail_is_there(mailbox, at))
+		at++;
+	return at == end;
+}
+
+void iou__mailbox_wait_until_left(struct mailbox *mailbox)
+{
+	for (unsigned i = 0; atomic_load(&mailbox->n_inside) || !is_filled(mailbox); i++)
+		iou__mail_make_way(i);
 }
 
 /*
@@ -77,23 +107,16 @@ void iou__mailbox_lower(struct mailbox *mailbox)
 		;
 }
 
-void iou__mailbox_put(struct mailbox *mailbox, struct task *task)
-{
-	struct task *head = atomic_load_explicit(&mailbox->head, memory_order_relaxed);
-
-	do
-		task->node.next = head && head != iou__mailbox_asleep(mailbox) ? &head->node : NULL;
-	while (!atomic_compare_exchange_weak(&mailbox->head, &head, task));
-	if (head == iou__mailbox_asleep(mailbox))
-		iou__mailbox_raise(mailbox);
-}
-
 void iou__mailbox_wake(struct mailbox *mailbox)
 {
-	struct task *expected = iou__mailbox_asleep(mailbox);
+	uint64_t state = atomic_load(&mailbox->state);
 
-	if (atomic_compare_exchange_strong(&mailbox->head, &expected, NULL))
+	while (state & MAILBOX_ASLEEP) {
+		if (!atomic_compare_exchange_weak(&mailbox->state, &state, state & ~MAILBOX_ASLEEP))
+			continue;
 		iou__mailbox_raise(mailbox);
+		return;
+	}
 }
 
 int iou__mailbox_hold(struct mailbox *mailbox)
@@ -120,41 +143,25 @@ int iou__mailbox_release(struct mailbox *mailbox)
 	return 0;
 }
 
-/* The list is taken whole, the latest first, and turned around. */
-void iou__mailbox_take(struct mailbox *mailbox, struct queue *out)
-{
-	if (!iou__mailbox_has_mail(mailbox))
-		return;
-
-	struct node *latest = &atomic_exchange(&mailbox->head, NULL)->node;
-	struct node *turned = NULL;
-
-	while (latest) {
-		struct node *before = latest->next;
-
-		latest->next = turned;
-		turned = latest;
-		latest = before;
-	}
-	while (turned) {
-		struct node *next = turned->next;
-
-		iou__queue_push(out, turned);
-		turned = next;
-	}
-}
+/* Sleeping. */
 
 bool iou__mailbox_doze(struct mailbox *mailbox)
 {
-	struct task *expected = NULL;
+	uint64_t state = atomic_load(&mailbox->state);
 
-	return atomic_compare_exchange_strong(&mailbox->head, &expected, iou__mailbox_asleep(mailbox)) ||
-	       expected == iou__mailbox_asleep(mailbox);
+	mailbox->may_be_asleep = true;
+	while (!(state & MAILBOX_LATE) && iou__mail_is_emptied(mailbox, state) && iou__late_is_empty(&mailbox->next))
+		if (state & MAILBOX_ASLEEP ||
+		    atomic_compare_exchange_weak(&mailbox->state, &state, state | MAILBOX_ASLEEP))
+			return true;
+	for (unsigned i = 0; !iou__mailbox_has_mail(mailbox); i++)
+		iou__mail_make_way(i);
+	return false;
 }
 
 void iou__mailbox_rouse(struct mailbox *mailbox)
 {
-	struct task *expected = iou__mailbox_asleep(mailbox);
-
-	atomic_compare_exchange_strong(&mailbox->head, &expected, NULL);
+	if (mailbox->may_be_asleep)
+		atomic_fetch_and(&mailbox->state, ~MAILBOX_ASLEEP);
+	mailbox->may_be_asleep = false;
 }

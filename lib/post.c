@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What other threads, and signal handlers, may call. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "internal.h"
 
@@ -19,39 +18,14 @@ int iou_quit(iou_t *iou)
 	return 0;
 }
 
-/* The caller owns the task again where this fails. */
-static int put(iou_t *iou, struct task *task)
-{
-	int r = 0;
-
-	iou__mailbox_enter(&iou->mailbox);
-	if (atomic_load(&iou->mailbox.is_closed))
-		r = -ESHUTDOWN;
-	else
-		iou__mailbox_put(&iou->mailbox, task);
-	iou__mailbox_leave(&iou->mailbox);
-	return r;
-}
-
+/* As hot as it gets: what keeps the instance alive meanwhile is written in mailbox.h. */
 int iou_post(iou_t *iou, int (*cb)(void *cb_data), void *cb_data)
 {
 	int r = iou__check(iou);
-	struct task *task;
 
 	if (r < 0)
 		return r;
-	if (!cb)
-		return -EINVAL;
-	task = calloc(1, sizeof(*task));
-	if (!task)
-		return -ENOMEM;
-	task->kind = TASK_POST;
-	task->cb = cb;
-	task->cb_data = cb_data;
-	r = put(iou, task);
-	if (r < 0)
-		free(task);
-	return r;
+	return cb ? iou__mailbox_post(&iou->mailbox, cb, cb_data) : -EINVAL;
 }
 
 int iou_hold(iou_t *iou)
@@ -61,7 +35,7 @@ int iou_hold(iou_t *iou)
 	if (r < 0)
 		return r;
 	iou__mailbox_enter(&iou->mailbox);
-	r = atomic_load(&iou->mailbox.is_closed) ? -ESHUTDOWN : iou__mailbox_hold(&iou->mailbox);
+	r = iou__mailbox_is_closed(&iou->mailbox) ? -ESHUTDOWN : iou__mailbox_hold(&iou->mailbox);
 	iou__mailbox_leave(&iou->mailbox);
 	return r;
 }

@@ -92,7 +92,14 @@ static void wait_for_mail(void)
 		poll(&fd, 1, -1);
 	iou__mailbox_rouse(&mailbox);
 	iou__mailbox_lower(&mailbox);
-	iou__mailbox_take(&mailbox, &inbox);
+
+	struct mail mail;
+
+	while (iou__mailbox_ready(&mailbox) && iou__mailbox_take(&mailbox, &mail)) {
+		struct task *task = mail.cb_data;
+
+		iou__queue_push(&inbox, &task->node);
+	}
 }
 
 /* The next job that a worker has finished. */

@@ -385,16 +385,11 @@ static unsigned n_own_staged(void)
 	return n;
 }
 
-static void *asleep(void)
-{
-	return &iou->mailbox;
-}
-
 static void *post_to_sleeper(void *data)
 {
 	int64_t deadline = support_now_ms() + LONG_S * 1000;
 
-	while ((void *)atomic_load(&iou->mailbox.head) != asleep() && support_now_ms() < deadline)
+	while (!iou__mailbox_is_asleep(&iou->mailbox) && support_now_ms() < deadline)
 		sched_yield();
 	ck_assert_int_eq(iou_post(iou, note, data), 0);
 	return NULL;

@@ -36,8 +36,14 @@ is_refuted() {
 
 tap_ok 'no wake-up is lost, and nobody touches a freed instance' check
 tap_ok 'quit alone ends the run' check -DQUIT_ALONE
+tap_ok 'every post is delivered without any other help' check -DPOSTS_ALONE
 tap_ok 'mutant: parking without another look is refuted' is_refuted 'invalid end state' -DNO_RECHECK
 tap_ok 'mutant: parking without saying so is refuted' is_refuted 'invalid end state' -DNO_DOZE
 tap_ok 'mutant: freeing without waiting is refuted' is_refuted 'assertion violated' -DNO_WAIT
 tap_ok 'mutant: quitting before saying so is refuted' is_refuted 'invalid end state' -DLATE_FLAG -DQUIT_ALONE
+tap_ok 'mutant: entering after the last word is refuted' is_refuted 'assertion violated' -DLATE_ENTER -DPOSTS_ALONE
+tap_ok 'mutant: late mail that does not wake is refuted' is_refuted 'invalid end state' -DSILENT -DPOSTS_ALONE
+tap_ok 'mutant: parking while there is late mail is refuted' is_refuted 'invalid end state' -DDEAF_DOZE -DPOSTS_ALONE
+tap_ok 'mutant: taking late mail too early is refuted' is_refuted 'assertion violated' -DOVERTAKE
+tap_ok 'mutant: overtaking late mail is refuted' is_refuted 'assertion violated' -DFORGET
 tap_end
