@@ -9,6 +9,7 @@
 #include "jobs.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define PARKED 0U
@@ -24,12 +25,13 @@ struct jobs {
 	bool is_timed;
 	bool is_long;
 	unsigned worker_cpu;
-	uint64_t n_left;
+	/* CPU time that long jobs used themselves. */
+	double burnt_ns;
+	/* The worker reads what is above with each job, and the loop writes this: not on the same cache line. */
+	_Alignas(128) uint64_t n_left;
 	uint64_t n_queued;
 	uint64_t n_done;
 	double *times;
-	/* CPU time that long jobs used themselves. */
-	double burnt_ns;
 };
 
 bool jobs_are_pending(const struct jobs *jobs)
@@ -134,7 +136,8 @@ void jobs_measure(struct bench_run *run, const struct jobs_pool *pool)
 	jobs.is_timed = jobs.n_jobs == 1;
 	jobs.worker_cpu = run->param & SAME_CPU ? 0 : 1;
 	jobs.times = bench_try_ptr(calloc(run->n + 1, sizeof(*jobs.times)), "calloc");
-	jobs.job = bench_try_ptr(calloc(jobs.n_jobs, sizeof(*jobs.job)), "calloc");
+	jobs.job = bench_try_ptr(aligned_alloc(_Alignof(struct job), jobs.n_jobs * sizeof(*jobs.job)), "aligned_alloc");
+	memset(jobs.job, 0, jobs.n_jobs * sizeof(*jobs.job));
 	for (unsigned i = 0; i < jobs.n_jobs; i++)
 		jobs.job[i].jobs = &jobs;
 	jobs.handle = pool->open(jobs.job, jobs.n_jobs);

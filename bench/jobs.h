@@ -6,8 +6,9 @@
 
 struct jobs;
 
+/* No two on the same cache line. */
 struct job {
-	struct jobs *jobs;
+	_Alignas(128) struct jobs *jobs;
 	/* Jobs are numbered as they are queued. */
 	uint64_t number;
 	uint64_t input;

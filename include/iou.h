@@ -118,6 +118,8 @@ typedef struct iou_op_t {
 #define IOU_ANY_THREAD (1U << 0)
 /** A kernel thread submits (IORING_SETUP_SQPOLL). It spins, so it doubles the CPU used; rarely worth it. */
 #define IOU_SQPOLL (1U << 1)
+/** spin_ns of iou_config_t says how long to spin, be it 0; without this flag the library's default does. */
+#define IOU_SPIN (1U << 4)
 /** Reserved: 128-byte SQEs; -EINVAL for now. */
 #define IOU_SQE128 (1U << 2)
 /** Reserved: 32-byte CQEs; -EINVAL for now. */
@@ -157,7 +159,7 @@ typedef struct iou_config_t {
 	uint32_t entries;
 	/** CQ entries, rounded up likewise, not fewer than entries; at most 65,536; 0: twice the SQ's. */
 	uint32_t cq_entries;
-	/** IOU_ANY_THREAD, IOU_SQPOLL. Unknown bits are EINVAL. */
+	/** IOU_ANY_THREAD, IOU_SQPOLL, IOU_SPIN. Unknown bits are EINVAL. */
 	uint32_t flags;
 	/** IOU_ENGINE_*. */
 	uint32_t engine;
@@ -166,8 +168,16 @@ typedef struct iou_config_t {
 	/** Limits of the kernel's own threads for the owner (IORING_REGISTER_IOWQ_MAX_WORKERS); 0: the kernel's. */
 	uint32_t iowq_bounded;
 	uint32_t iowq_unbounded;
+	/**
+	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, a worker that runs out of jobs looks for
+	 * another before it goes to sleep, and a loop for a job that is about to end; 0: not at all. To sleep and be woken
+	 * takes tens of microseconds. They spin only while the other is at work on another CPU, not if it was in vain the
+	 * last time, and never where the process may use one CPU only. Without IOU_SPIN: must be zero (else EINVAL), and
+	 * it is 50,000.
+	 */
+	uint32_t spin_ns;
 	/** Must be zero (else EINVAL). */
-	uint32_t reserved[3];
+	uint32_t reserved[2];
 } iou_config_t;
 
 /** What iou_info() tells. Set size to sizeof(iou_info_t) before the call. */

@@ -9,6 +9,7 @@
 #define MAX_ENTRIES 32768
 #define MAX_CQ_ENTRIES (2 * MAX_ENTRIES)
 #define MAX_WORKERS 4096
+#define MAX_SPIN_NS 1000000000U
 #define DEFAULT_ENTRIES 128
 #define MAX_CONFIG_SIZE 4096 /* no struct of ours will be larger: this is a size that nobody has set */
 
@@ -56,7 +57,9 @@ static bool is_valid(const iou_config_t *config)
 		return false;
 	if (config->cq_entries && (config->cq_entries < config->entries || config->cq_entries > MAX_CQ_ENTRIES))
 		return false;
-	if (config->flags & ~(IOU_ANY_THREAD | IOU_SQPOLL) || config->engine > IOU_ENGINE_THREADS)
+	if (config->flags & ~(IOU_ANY_THREAD | IOU_SQPOLL | IOU_SPIN) || config->engine > IOU_ENGINE_THREADS)
+		return false;
+	if (config->spin_ns > (config->flags & IOU_SPIN ? MAX_SPIN_NS : 0))
 		return false;
 	if (config->workers > MAX_WORKERS || !iou__async_stack_size_is_valid(config->stack_size))
 		return false;
@@ -71,7 +74,11 @@ int iou__config_read(const iou_config_t *config, iou_config_t *checked)
 		return r;
 	if (!checked->entries)
 		checked->entries = DEFAULT_ENTRIES;
-	return is_valid(checked) ? 0 : -EINVAL;
+	if (!is_valid(checked))
+		return -EINVAL;
+	if (!(checked->flags & IOU_SPIN))
+		checked->spin_ns = SPIN_DEFAULT_NS;
+	return 0;
 }
 
 int iou__config_write(void *to, const void *from, size_t size, size_t size_1_0)

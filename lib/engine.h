@@ -54,6 +54,9 @@ struct engine_verbs {
 	 */
 	int (*resize)(struct engine *engine, unsigned entries, bool is_idle);
 
+	/* Whether there are completions, or would be after entering. Costs next to nothing. */
+	bool (*has_news)(struct engine *engine);
+
 	/* A descriptor that becomes readable as completions come, for the life of the engine. It, or -errno. */
 	int (*watch)(struct engine *engine);
 

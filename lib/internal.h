@@ -4,6 +4,7 @@
  *
  *	own.c      the library's own requests: the wake-up, cancellations
  *	deliver.c  runs callbacks
+ *	look.c     looks for jobs that are about to end, before the loop parks
  *	loop.c     a turn: submit, wait, deliver; flush and the runs
  *	op.c       the program's side of an op and of a job
  *	cancel.c   cancellation
@@ -53,6 +54,7 @@ struct iou_t {
 	/* Other threads. */
 	struct mailbox mailbox;
 	struct async async;
+	struct spin spin; /* of the loop, before it parks */
 
 	/* The library's own requests, see own.c. */
 	struct op *wake;
@@ -159,6 +161,17 @@ static inline bool iou__has_to_stop(iou_t *iou)
 		return false;
 	return iou->has_to_free || (atomic_load(&iou->has_to_quit) && !iou->is_ending);
 }
+
+/* look.c */
+
+/* Whether to look for mail before waiting for at most the timeout. */
+bool iou__look_is_worthwhile(iou_t *iou, const struct timespec *timeout);
+
+/* Look for a while. */
+void iou__look(iou_t *iou);
+
+/* After it, and after a wait. */
+void iou__look_end(iou_t *iou);
 
 /* loop.c */
 

@@ -74,7 +74,8 @@ static void init(iou_t *iou, const iou_config_t *config)
 	iou__ops_init(&iou->ops);
 	iou__stage_init(&iou->stage);
 	iou__queue_init(&iou->inbox);
-	iou__async_init(&iou->async, &iou->ops, &iou->mailbox, config->workers, config->stack_size);
+	iou->spin.max_ns = config->spin_ns;
+	iou__async_init(&iou->async, &iou->ops, &iou->mailbox, config->workers, config->stack_size, config->spin_ns);
 }
 
 static int create(iou_t *iou, const iou_config_t *config)

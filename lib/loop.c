@@ -202,11 +202,23 @@ int iou__submit_and_wait(iou_t *iou, const struct timespec *timeout)
 	if (submit_and_look(iou, &left))
 		return left < 0 ? left : 0;
 
+	bool looks = iou__look_is_worthwhile(iou, timeout);
+
+	/* What is staged goes before. */
+	if (looks && !(iou__queue_is_empty(&iou->stage.queue) && iou__queue_is_empty(&iou->stage.own)))
+		left = enter(iou, false, NULL);
+	if (left < 0)
+		return left;
+	if (looks)
+		iou__look(iou);
+
 	bool wait = park(iou, timeout);
 
 	left = enter(iou, wait, iou__longest_wait(iou, timeout));
 	if (wait)
 		iou__mailbox_rouse(&iou->mailbox);
+	if (wait || looks)
+		iou__look_end(iou);
 	return left < 0 ? left : 0;
 }
 

@@ -85,11 +85,61 @@ size_t iou__ops_bytes(const struct ops *ops)
 	return ops->n_chunks * (OPS_IN_CHUNK * sizeof(struct op) + sizeof(struct op *));
 }
 
+void iou__ops_add_tally(struct ops *ops, struct tally *tally)
+{
+	tally->next = ops->tallies;
+	ops->tallies = tally;
+}
+
+static uint32_t n_begun(const struct ops *ops)
+{
+	uint32_t n = 0;
+
+	for (const struct tally *tally = ops->tallies; tally; tally = tally->next)
+		n += atomic_load_explicit(&tally->n_begun, memory_order_acquire);
+	return n;
+}
+
+static uint32_t n_finished(const struct ops *ops)
+{
+	uint32_t n = 0;
+
+	for (const struct tally *tally = ops->tallies; tally; tally = tally->next)
+		n += atomic_load_explicit(&tally->n_finished, memory_order_acquire);
+	return n;
+}
+
+uint32_t iou__ops_n_jobs(const struct ops *ops, enum op_state state)
+{
+	uint32_t n = ops->n[state];
+	uint32_t finished = n_finished(ops); /* before: what is finished has begun */
+
+	if (state == OP_FINISHED)
+		return n + finished;
+	return state == OP_WAITING ? n - n_begun(ops) : n + n_begun(ops) - finished;
+}
+
+uint32_t iou__ops_n_unfinished(const struct ops *ops)
+{
+	return ops->n[OP_WAITING] + ops->n[OP_WORKING] - n_finished(ops);
+}
+
+void iou__ops_end_tallies(struct ops *ops)
+{
+	uint32_t begun = n_begun(ops), finished = n_finished(ops);
+
+	ops->n[OP_WAITING] -= begun;
+	ops->n[OP_WORKING] += begun - finished;
+	ops->n[OP_FINISHED] += finished;
+	ops->tallies = NULL;
+}
+
+/* The tallies cancel each other out, and could not be read at the same time. */
 bool iou__ops_add_up(const struct ops *ops)
 {
 	uint32_t sum = 0;
 
 	for (int state = OP_FREE; state < N_OP_STATES; state++)
-		sum += iou__ops_n(ops, (enum op_state)state);
+		sum += ops->n[state];
 	return sum == 0;
 }

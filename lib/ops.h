@@ -27,6 +27,10 @@
  * One counter per state says how many ops are in it, and every move changes two of them. That of free counts from
  * zero downwards, so that it is the number of ops taken from the pool, negated, and all counters add up to zero at
  * any time. The moves waiting -> working -> finished are made by a worker, all others by the loop thread.
+ *
+ * Neither side writes what the other writes. A worker has a tally of the jobs that it has begun and finished; the
+ * loop's counters are without these moves, and the tallies are added when somebody asks. Likewise the state of a job that
+ * has been handed to the workers stays waiting in the op, for the loop, and its phase is the worker's word.
  */
 enum op_state {
 	OP_FREE,
@@ -61,13 +65,19 @@ struct task {
 	bool is_to_be_cancelled; /* see cancel.c */
 };
 
+typedef int job_work(void *work_data);
+
+struct job_slot;
+
 /* A CPU job lives in the storage of the SQE that it does not need; only the identity stays where programs look. */
 struct job {
 	union {
 		struct {
-			int (*work)(void *work_data);
+			job_work *work;
 			void *work_data;
 			int result;
+			_Atomic uint32_t phase; /* enum op_state: waiting, working or finished */
+			struct job_slot *slot;  /* where it waits, or has waited */
 		};
 		char before_user_data[offsetof(struct io_uring_sqe, user_data)];
 	};
@@ -99,14 +109,20 @@ _Static_assert(offsetof(struct job, user_data) == offsetof(struct io_uring_sqe, 
 #define OPS_CHUNK_SHIFT 8
 #define OPS_IN_CHUNK (1U << OPS_CHUNK_SHIFT)
 
+/* What a worker has done so far. Only it writes here. */
+struct tally {
+	struct tally *next;
+	_Atomic uint32_t n_begun, n_finished;
+};
+
 struct ops {
 	struct op **chunks;
 	size_t n_chunks;
 	uint32_t n_fresh;        /* indices below this have been handed out before */
 	struct node *free;       /* those that came back, the latest first; linked by next alone */
-	uint32_t n[N_OP_STATES]; /* those that the loop thread alone moves; the others are */
-	_Atomic uint32_t n_at_workers[OP_FINISHED - OP_WAITING + 1];
-	uint32_t n_jobs; /* all of these, which cannot be read at the same time */
+	uint32_t n[N_OP_STATES]; /* by the loop thread's moves */
+	struct tally *tallies;
+	uint32_t n_jobs; /* waiting, working and finished, which cannot be read at the same time */
 };
 
 void iou__ops_init(struct ops *ops);
@@ -123,6 +139,18 @@ size_t iou__ops_bytes(const struct ops *ops);
 
 /* Whether the counters add up. */
 bool iou__ops_add_up(const struct ops *ops);
+
+/* Count in a worker's tally from now on; for as long as there is no end to them. */
+void iou__ops_add_tally(struct ops *ops, struct tally *tally);
+
+/* Nobody works any more: the tallies may go. */
+void iou__ops_end_tallies(struct ops *ops);
+
+/* How many jobs are waiting, working or finished, by the loop's moves and the workers'. */
+uint32_t iou__ops_n_jobs(const struct ops *ops, enum op_state state);
+
+/* How many jobs no worker has finished. */
+uint32_t iou__ops_n_unfinished(const struct ops *ops);
 
 static inline enum op_state iou__op_state(const struct op *op)
 {
@@ -175,28 +203,48 @@ static inline bool iou__is_workers(enum op_state state)
 
 static inline uint32_t iou__ops_n(const struct ops *ops, enum op_state state)
 {
-	if (!iou__is_workers(state))
-		return ops->n[state];
-	return atomic_load_explicit(&ops->n_at_workers[state - OP_WAITING], memory_order_relaxed);
+	return iou__is_workers(state) ? iou__ops_n_jobs(ops, state) : ops->n[state];
 }
 
-static inline void iou__ops_count(struct ops *ops, enum op_state state, uint32_t change)
+/* Where it really is: what the worker says, of a job that has been handed to the workers. */
+static inline enum op_state iou__op_phase(const struct op *op)
 {
-	if (!iou__is_workers(state))
-		ops->n[state] += change;
-	else
-		atomic_fetch_add_explicit(&ops->n_at_workers[state - OP_WAITING], change, memory_order_relaxed);
+	enum op_state state = iou__op_state(op);
+
+	return state == OP_WAITING ? (enum op_state)atomic_load_explicit(&op->job.phase, memory_order_relaxed) : state;
 }
 
 static inline void iou__ops_move(struct ops *ops, struct op *op, enum op_state from, enum op_state to)
 {
-	assert(iou__op_state(op) == from);
-	assert(from == OP_FREE || iou__ops_n(ops, from) > 0);
-	iou__ops_count(ops, from, (uint32_t)-1);
-	iou__ops_count(ops, to, 1);
+	assert(iou__op_phase(op) == from && to != OP_WORKING && to != OP_FINISHED);
+	assert(from == OP_FREE || iou__is_workers(from) || ops->n[from] > 0);
+	ops->n[from]--;
+	ops->n[to]++;
 	if (iou__is_workers(from) != iou__is_workers(to))
 		ops->n_jobs += iou__is_workers(to) ? 1 : (uint32_t)-1;
+	if (to == OP_WAITING)
+		atomic_store_explicit(&op->job.phase, OP_WAITING, memory_order_relaxed);
 	atomic_store_explicit(&op->task.state, (uint8_t)to, memory_order_relaxed);
+}
+
+static inline void iou__tally_add(_Atomic uint32_t *n)
+{
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_release);
+}
+
+/* A worker's moves: waiting -> working -> finished. */
+static inline void iou__ops_begin(struct tally *tally, struct op *op)
+{
+	assert(iou__op_phase(op) == OP_WAITING);
+	iou__tally_add(&tally->n_begun);
+	atomic_store_explicit(&op->job.phase, OP_WORKING, memory_order_relaxed);
+}
+
+static inline void iou__ops_finish(struct tally *tally, struct op *op)
+{
+	assert(iou__op_phase(op) == OP_WORKING);
+	iou__tally_add(&tally->n_finished);
+	atomic_store_explicit(&op->job.phase, OP_FINISHED, memory_order_relaxed);
 }
 
 /* The same for states that the loop thread alone moves ops between. */

@@ -224,6 +224,11 @@ static int watch(struct engine *engine)
 	return r < 0 ? r : ring->event_fd;
 }
 
+static bool has_news(struct engine *engine)
+{
+	return iou__cq_in_ring(engine->cq) || kernel_says(ring_of(engine), IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
 static bool look(struct engine *engine)
 {
 	struct ring *ring = ring_of(engine);
@@ -231,7 +236,7 @@ static bool look(struct engine *engine)
 
 	while (read(ring->event_fd, &n, sizeof(n)) < 0 && errno == EINTR)
 		;
-	return iou__cq_in_ring(engine->cq) || kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+	return has_news(engine);
 }
 
 /* Bring a new ring to where the old one is. */
@@ -348,6 +353,7 @@ static const struct engine_verbs verbs = {
 	.bind = take_owner,
 	.enter = enter,
 	.resize = resize,
+	.has_news = has_news,
 	.watch = watch,
 	.look = look,
 	.uring = uring_of,

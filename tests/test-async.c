@@ -46,7 +46,7 @@ static void set_up(void)
 
 static void init(unsigned n_max, size_t stack_size)
 {
-	iou__async_init(&async, &ops, &mailbox, n_max, stack_size);
+	iou__async_init(&async, &ops, &mailbox, n_max, stack_size, SPIN_DEFAULT_NS);
 }
 
 static void stop(void)
@@ -117,7 +117,7 @@ static int finish(void)
 	struct op *op = finished();
 	int result = op->job.result;
 
-	ck_assert_int_eq(iou__op_state(op), OP_FINISHED);
+	ck_assert_int_eq(iou__op_phase(op), OP_FINISHED);
 	iou__ops_move(&ops, op, OP_FINISHED, OP_COMPLETED);
 	iou__ops_give_back(&ops, op);
 	return result;
@@ -131,10 +131,7 @@ static void finish_n(int n)
 
 static unsigned n_idle(void)
 {
-	pthread_mutex_lock(&async.lock);
-	unsigned n = async.n_idle;
-	pthread_mutex_unlock(&async.lock);
-	return n;
+	return atomic_load(&async.n_asleep);
 }
 
 static void wait_until_idle(unsigned n)
@@ -494,11 +491,11 @@ START_TEST(test_job_that_runs_or_has_run_cannot_be_withdrawn)
 	op = submit(wait_at_gate, &gate);
 	wait_n(&gate.has_begun, 1);
 	ck_assert(!iou__async_withdraw(&async, op));
-	ck_assert_int_eq(iou__op_state(op), OP_WORKING);
+	ck_assert_int_eq(iou__op_phase(op), OP_WORKING);
 	post_n(&gate.may_end, 1);
 	wait_for_mail();
 	ck_assert(!iou__async_withdraw(&async, op));
-	ck_assert_int_eq(iou__op_state(op), OP_FINISHED);
+	ck_assert_int_eq(iou__op_phase(op), OP_FINISHED);
 	finish();
 }
 END_TEST
@@ -628,7 +625,7 @@ START_TEST(test_without_any_worker_submitting_fails)
 	ck_assert_int_eq(iou__op_state(op), OP_NEW);
 	ck_assert_ptr_eq(op->job.work, do_nothing);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 0);
-	ck_assert(iou__queue_is_empty(&async.waiting));
+	ck_assert_uint_eq(async.jobs.tail, 0);
 	for (int i = 1; i <= SIGRTMAX; i++)
 		ck_assert_int_eq(sigismember(&after, i), sigismember(&before, i));
 	/* Later on it may work. */

@@ -183,7 +183,9 @@ static const iou_config_t bad_configs[] = {
 	{ .cq_entries = UINT32_MAX },
 	{ .flags = IOU_SQE128 },
 	{ .flags = IOU_CQE32 },
-	{ .flags = 1U << 4 },
+	{ .flags = 1U << 5 },
+	{ .spin_ns = 1 },
+	{ .flags = IOU_SPIN, .spin_ns = 1000000001 },
 	{ .flags = 1U << 31 },
 	{ .flags = UINT32_MAX },
 	{ .engine = 3 },
@@ -192,9 +194,8 @@ static const iou_config_t bad_configs[] = {
 	{ .workers = UINT32_MAX },
 	{ .stack_size = 1 },
 	{ .stack_size = 4095 },
-	{ .reserved = { 1, 0, 0 } },
-	{ .reserved = { 0, 1, 0 } },
-	{ .reserved = { 0, 0, UINT32_MAX } },
+	{ .reserved = { 1, 0 } },
+	{ .reserved = { 0, UINT32_MAX } },
 };
 
 START_TEST(test_values_out_of_range_are_einval)

@@ -37,6 +37,7 @@ START_TEST(test_zeros_are_the_defaults)
 
 	memset(&checked, 0xff, sizeof(checked));
 	expected.entries = 128;
+	expected.spin_ns = SPIN_DEFAULT_NS;
 	ck_assert_int_eq(iou__config_read(&config, &checked), 0);
 	ck_assert_mem_eq(&checked, &expected, sizeof(expected));
 }
@@ -58,16 +59,26 @@ START_TEST(test_all_values_are_taken_over)
 		.foreign_cqe_data = &config,
 		.entries = 5,
 		.cq_entries = 77,
-		.flags = IOU_ANY_THREAD | IOU_SQPOLL,
+		.flags = IOU_ANY_THREAD | IOU_SQPOLL | IOU_SPIN,
 		.engine = IOU_ENGINE_URING,
 		.workers = 3,
 		.iowq_bounded = 4,
 		.iowq_unbounded = 6,
+		.spin_ns = 7,
 	};
 	iou_config_t checked;
 
 	ck_assert_int_eq(iou__config_read(&config, &checked), 0);
 	ck_assert_mem_eq(&checked, &config, sizeof(config));
+}
+END_TEST
+
+START_TEST(test_no_spinning_is_not_the_default)
+{
+	iou_config_t config = { .size = sizeof(config), .flags = IOU_SPIN }, checked;
+
+	ck_assert_int_eq(iou__config_read(&config, &checked), 0);
+	ck_assert_uint_eq(checked.spin_ns, 0);
 }
 END_TEST
 
@@ -129,7 +140,7 @@ END_TEST
 START_TEST(test_unknown_flags_are_an_error)
 {
 	for (unsigned bit = 0; bit < 32; bit++) {
-		bool is_known = 1U << bit == IOU_ANY_THREAD || 1U << bit == IOU_SQPOLL;
+		bool is_known = (1U << bit) & (IOU_ANY_THREAD | IOU_SQPOLL | IOU_SPIN);
 
 		ck_assert_int_eq(read_it((iou_config_t){ .flags = 1U << bit }), is_known ? 0 : -EINVAL);
 	}
@@ -158,6 +169,9 @@ static const struct range {
 	{ { .entries = 32769 }, -EINVAL },
 	{ { .entries = UINT_MAX }, -EINVAL },
 	{ { .entries = 8, .cq_entries = 8 }, 0 },
+	{ { .spin_ns = 1 }, -EINVAL },
+	{ { .flags = IOU_SPIN, .spin_ns = 1000000000 }, 0 },
+	{ { .flags = IOU_SPIN, .spin_ns = 1000000001 }, -EINVAL },
 	{ { .entries = 8, .cq_entries = 7 }, -EINVAL },
 	{ { .cq_entries = 128 }, 0 },
 	{ { .cq_entries = 127 }, -EINVAL },
@@ -279,8 +293,9 @@ Suite *suite(void)
 		 test_longer_with_a_tail_of_zeros_is_fine, test_longer_with_anything_in_the_tail_is_too_big,
 		 test_size_that_is_absurd_is_too_big);
 	tcase = ADD_CASE(config_suite, "values", test_zeros_are_the_defaults, test_all_values_are_taken_over,
-			 test_unknown_flags_are_an_error, test_reserved_fields_must_be_zero,
-			 test_stack_size_is_what_pthreads_take, test_entries_have_a_range_of_their_own);
+			 test_no_spinning_is_not_the_default, test_unknown_flags_are_an_error,
+			 test_reserved_fields_must_be_zero, test_stack_size_is_what_pthreads_take,
+			 test_entries_have_a_range_of_their_own);
 	tcase_add_loop_test(tcase, test_values_have_ranges, 0, (int)N(ranges));
 	ADD_CASE(config_suite, "answers", test_answer_to_nobody_is_an_error,
 		 test_answer_to_one_shorter_than_1_0_is_an_error, test_answer_is_cut_to_what_the_caller_knows,

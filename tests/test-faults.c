@@ -332,6 +332,7 @@ static const char *const infallible[] = {
 	/* It is checked before that the size is a valid one. */
 	"pthread_attr_setstacksize",
 	/* They always have an answer. */
+	"sched_getcpu",
 	"__errno_location",
 	"getpid",
 	"gettid",

@@ -10,15 +10,16 @@
 #define N_MANY 3000
 #define N_THREADS 4
 #define JOBS_PER_THREAD 500
-#define N_ROUNDS 4000
 #define ALL_STATES ((1U << N_OP_STATES) - 1)
 #define LAST_INDEX ((1U << OP_INDEX_BITS) - 2)
 
 static struct ops ops;
+static struct tally tally;
 
 static void set_up(void)
 {
 	iou__ops_init(&ops);
+	memset(&tally, 0, sizeof(tally));
 }
 
 static void tear_down(void)
@@ -275,15 +276,27 @@ static void check_one_is_in(enum op_state in)
 	ck_assert(iou__ops_add_up(&ops));
 }
 
+/* By whom it is done. */
+static void move(struct op *op, enum op_state from, enum op_state to)
+{
+	if (to == OP_WORKING)
+		iou__ops_begin(&tally, op);
+	else if (to == OP_FINISHED)
+		iou__ops_finish(&tally, op);
+	else
+		iou__ops_move(&ops, op, from, to);
+}
+
 START_TEST(test_counters_follow_a_life)
 {
 	const enum op_state *life = lives[_i];
 	struct op *op = take();
 
+	iou__ops_add_tally(&ops, &tally);
 	for (; life[1] != OP_FREE; life++) {
 		check_one_is_in(life[0]);
-		iou__ops_move(&ops, op, life[0], life[1]);
-		ck_assert_int_eq(iou__op_state(op), life[1]);
+		move(op, life[0], life[1]);
+		ck_assert_int_eq(iou__op_phase(op), life[1]);
 	}
 	check_one_is_in(life[0]);
 	iou__ops_give_back(&ops, op);
@@ -295,59 +308,90 @@ START_TEST(test_counters_that_do_not_add_up_are_noticed)
 {
 	take();
 	ck_assert(iou__ops_add_up(&ops));
-	iou__ops_count(&ops, OP_QUEUED, 1);
+	ops.n[OP_QUEUED]++;
 	ck_assert(!iou__ops_add_up(&ops));
+}
+END_TEST
+
+/* What has been counted stays so when the tallies go. */
+START_TEST(test_counters_are_the_same_without_the_tallies)
+{
+	struct op *waiting = take(), *working = take(), *finished = take();
+
+	iou__ops_add_tally(&ops, &tally);
+	iou__ops_move(&ops, waiting, OP_NEW, OP_WAITING);
+	iou__ops_move(&ops, working, OP_NEW, OP_WAITING);
+	iou__ops_move(&ops, finished, OP_NEW, OP_WAITING);
+	iou__ops_begin(&tally, finished);
+	iou__ops_begin(&tally, working);
+	iou__ops_finish(&tally, finished);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 1);
+		ck_assert_uint_eq(iou__ops_n(&ops, OP_WORKING), 1);
+		ck_assert_uint_eq(iou__ops_n(&ops, OP_FINISHED), 1);
+		ck_assert_uint_eq(iou__ops_n_unfinished(&ops), 2);
+		ck_assert(iou__ops_add_up(&ops));
+		iou__ops_end_tallies(&ops);
+	}
 }
 END_TEST
 
 static pthread_barrier_t start;
 
-static void move_all(struct op **jobs, enum op_state from, enum op_state to)
-{
-	for (int i = 0; i < JOBS_PER_THREAD; i++)
-		iou__ops_move(&ops, jobs[i], from, to);
-}
+struct share {
+	struct tally tally;
+	struct op *jobs[JOBS_PER_THREAD];
+};
 
-/* A worker's moves of its share of the jobs, again and again. */
+/* A worker's moves of its share of the jobs. */
 static void *work(void *data)
 {
-	int n = support_slowness() > 1 ? N_ROUNDS / 400 : N_ROUNDS;
+	struct share *share = data;
 
 	pthread_barrier_wait(&start);
-	for (int i = 0; i < n; i++) {
-		move_all(data, OP_WAITING, OP_WORKING);
-		move_all(data, OP_WORKING, OP_FINISHED);
-		if (i < n - 1)
-			move_all(data, OP_FINISHED, OP_WAITING);
+	for (int i = 0; i < JOBS_PER_THREAD; i++) {
+		iou__ops_begin(&share->tally, share->jobs[i]);
+		iou__ops_finish(&share->tally, share->jobs[i]);
 	}
 	return NULL;
 }
 
 START_TEST(test_no_move_of_a_worker_is_lost)
 {
-	static struct op *jobs[N_THREADS][JOBS_PER_THREAD];
+	static struct share shares[N_THREADS];
 	pthread_t threads[N_THREADS];
+	uint32_t n_jobs = N_THREADS * JOBS_PER_THREAD, n_finished = 0;
 
-	for (int i = 0; i < N_THREADS * JOBS_PER_THREAD; i++) {
+	for (uint32_t i = 0; i < n_jobs; i++) {
 		struct op *op = take();
 
 		iou__ops_move(&ops, op, OP_NEW, OP_WAITING);
-		jobs[i / JOBS_PER_THREAD][i % JOBS_PER_THREAD] = op;
+		shares[i / JOBS_PER_THREAD].jobs[i % JOBS_PER_THREAD] = op;
 	}
 	pthread_barrier_init(&start, NULL, N_THREADS + 1);
-	for (int i = 0; i < N_THREADS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, work, jobs[i]), 0);
+	for (int i = 0; i < N_THREADS; i++) {
+		iou__ops_add_tally(&ops, &shares[i].tally);
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work, &shares[i]), 0);
+	}
 	pthread_barrier_wait(&start);
-	/* Meanwhile the loop goes on with its own. */
-	for (int i = 0; i < JOBS_PER_THREAD; i++)
+	/* Meanwhile the loop goes on with its own, and what it sees makes sense. */
+	while (n_finished < n_jobs) {
+		uint32_t n = iou__ops_n(&ops, OP_FINISHED);
+
+		ck_assert_uint_ge(n, n_finished);
+		ck_assert_uint_le(n, n_jobs);
+		n_finished = n;
+		ck_assert_uint_le(iou__ops_n(&ops, OP_WAITING), n_jobs);
+		ck_assert_uint_le(iou__ops_n(&ops, OP_WORKING), n_jobs);
 		iou__ops_give_back(&ops, take_queued());
+	}
 	for (int i = 0; i < N_THREADS; i++)
 		pthread_join(threads[i], NULL);
 	pthread_barrier_destroy(&start);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 0);
 	ck_assert_uint_eq(iou__ops_n(&ops, OP_WORKING), 0);
-	ck_assert_uint_eq(iou__ops_n(&ops, OP_FINISHED), N_THREADS * JOBS_PER_THREAD);
-	ck_assert_uint_eq(ops.n_jobs, N_THREADS * JOBS_PER_THREAD);
+	ck_assert_uint_eq(iou__ops_n(&ops, OP_FINISHED), n_jobs);
+	ck_assert_uint_eq(ops.n_jobs, n_jobs);
 	ck_assert(iou__ops_add_up(&ops));
 }
 END_TEST
@@ -368,7 +412,7 @@ Suite *suite(void)
 			 test_late_identity_does_not_find_the_next_life);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = ADD_CASE(ops_suite, "states", test_counters_that_do_not_add_up_are_noticed,
-			 test_no_move_of_a_worker_is_lost);
+			 test_counters_are_the_same_without_the_tallies, test_no_move_of_a_worker_is_lost);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_counters_follow_a_life, 0, (int)(sizeof(lives) / sizeof(lives[0])));
 	return ops_suite;

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "spin.h"
+
+#include <time.h>
+
+#include "relax.h"
+
+/* The clock takes as long as a few looks. */
+#define LOOKS_PER_CLOCK 16
+
+/* What is waited for was there sooner than this before we were awake. */
+#define WAKING_NS 50000
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+void iou__spin_begin(struct spin *spin)
+{
+	spin->since_ns = 0;
+	spin->n_looks = 0;
+	if (spin->max_ns && spin->is_in_vain)
+		spin->since_ns = now_ns();
+}
+
+bool iou__spin_goes_on(struct spin *spin)
+{
+	if (!spin->max_ns || spin->is_in_vain)
+		return false;
+	iou__relax();
+	if (++spin->n_looks % LOOKS_PER_CLOCK)
+		return true;
+
+	uint64_t now = now_ns();
+
+	if (!spin->since_ns)
+		spin->since_ns = now;
+	return now - spin->since_ns < spin->max_ns;
+}
+
+void iou__spin_end(struct spin *spin, bool has_come)
+{
+	if (!spin->max_ns)
+		return;
+	spin->is_in_vain =
+		!has_come || (spin->since_ns && now_ns() - spin->since_ns > (uint64_t)spin->max_ns + WAKING_NS);
+}
