@@ -7,9 +7,12 @@
 #include "relax.h"
 
 #define NOT_YET UINT64_MAX
+#define LOOK_AHEAD 2
+/* Two cache lines, which some processors fetch together. */
 #define LINE 128
+#define SLOTS_IN_LINE_SHIFT 2
 
-_Static_assert(LINE % sizeof(struct job_slot) == 0, "no slot is on two cache lines");
+_Static_assert(sizeof(struct job_slot) << SLOTS_IN_LINE_SHIFT == LINE, "so many slots are in a line");
 
 /* A slot that is all zero is free for the first lap: so the pages of a large ring are touched as they are used. */
 static struct job_ring *new_ring(unsigned shift)
@@ -25,9 +28,13 @@ static struct job_ring *new_ring(unsigned shift)
 	return ring;
 }
 
+/* One after the other on another line, so that who fills a slot does not disturb who takes the one before. */
 static struct job_slot *slot_at(const struct job_ring *ring, uint64_t position)
 {
-	return &ring->slots[position & (((uint64_t)1 << ring->shift) - 1)];
+	unsigned shift = ring->shift - SLOTS_IN_LINE_SHIFT;
+	uint64_t line = position & (((uint64_t)1 << shift) - 1);
+
+	return &ring->slots[line << SLOTS_IN_LINE_SHIFT | (position >> shift & ((1U << SLOTS_IN_LINE_SHIFT) - 1))];
 }
 
 static uint64_t lap_of(const struct job_ring *ring, uint64_t position)
@@ -125,6 +132,19 @@ static bool claim(struct job_slot *slot, uint64_t turn, struct claimed_job *job)
 	return atomic_compare_exchange_strong(&slot->turn, &turn, turn + 1);
 }
 
+/* What the next jobs write: a worker that has to wait for it in the middle of each takes several times as long. */
+static void fetch_ahead(const struct job_reader *reader)
+{
+	struct job_slot *slot = slot_at(reader->ring, reader->at + LOOK_AHEAD);
+	struct op *op = atomic_load_explicit(&slot->op, memory_order_relaxed);
+
+	iou__fetch_to_write(slot);
+	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) % 2 == 0 || !op)
+		return;
+	iou__fetch_to_write(&op->job);
+	iou__fetch_to_write(atomic_load_explicit(&slot->work_data, memory_order_relaxed));
+}
+
 bool iou__jobs_take(struct job_reader *reader, struct claimed_job *job)
 {
 	for (;;) {
@@ -134,8 +154,10 @@ bool iou__jobs_take(struct job_reader *reader, struct claimed_job *job)
 
 		if (turn == 2 * lap + 1) {
 			reader->at++;
-			if (claim(slot, turn, job))
+			if (claim(slot, turn, job)) {
+				fetch_ahead(reader);
 				return true;
+			}
 		} else if (turn > 2 * lap + 1) {
 			reader->at = position_after(reader, turn);
 		} else if (atomic_load(&reader->ring->end) == reader->at) {

@@ -235,6 +235,14 @@ bool iou__mailbox_take(struct mailbox *mailbox, struct mail *mail)
 	return true;
 }
 
+struct task *iou__mailbox_peek(const struct mailbox *mailbox, unsigned n)
+{
+	uint64_t at = atomic_load_explicit(&mailbox->n_taken, memory_order_relaxed) + n;
+	const struct mail_slot *slot = iou__mailbox_slot(mailbox, at);
+
+	return atomic_load_explicit(&slot->cb, memory_order_acquire) == iou__mailbox_task ? slot->cb_data : NULL;
+}
+
 uint64_t iou__mailbox_posts(struct mailbox *mailbox)
 {
 	uint64_t at = atomic_load_explicit(&mailbox->n_taken, memory_order_relaxed);

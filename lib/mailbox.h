@@ -131,6 +131,9 @@ size_t iou__mailbox_ready(struct mailbox *mailbox);
 /* The loop thread: take the oldest. False: there is none. */
 bool iou__mailbox_take(struct mailbox *mailbox, struct mail *mail);
 
+/* The loop thread: the task that is n places behind the oldest mail; NULL: there is none there, or it is not known. */
+struct task *iou__mailbox_peek(const struct mailbox *mailbox, unsigned n);
+
 /* The loop thread: how many posts there are. */
 uint64_t iou__mailbox_posts(struct mailbox *mailbox);
 

@@ -5,8 +5,11 @@
 
 #include "relax.h"
 
-/* The clock takes as long as a few looks. */
-#define LOOKS_PER_CLOCK 16
+/* Each look takes a cache line away from who is about to write it. */
+#define PAUSES_PER_LOOK 4
+
+/* The clock takes as long as one look. */
+#define LOOKS_PER_CLOCK 4
 
 /* What is waited for was there sooner than this before we were awake. */
 #define WAKING_NS 50000
@@ -31,7 +34,8 @@ bool iou__spin_goes_on(struct spin *spin)
 {
 	if (!spin->max_ns || spin->is_in_vain)
 		return false;
-	iou__relax();
+	for (unsigned i = 0; i < PAUSES_PER_LOOK; i++)
+		iou__relax();
 	if (++spin->n_looks % LOOKS_PER_CLOCK)
 		return true;
 
