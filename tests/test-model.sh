@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The wake-up protocol, lib/mailbox.pml, gone through state by state by spin: no wake-up is lost, quit ends the run, nobody
-# touches the instance once it is free. A model that nothing can refute proves nothing, so each mutant must be refuted.
+# The wake-up protocols, lib/mailbox.pml and lib/async.pml, gone through state by state by spin: no wake-up is lost, quit
+# ends the run, nobody touches the instance once it is free, no job waits while a worker sleeps. A model that nothing can refute proves nothing, so each mutant must be refuted.
 # From the environment: SOURCE (the tree), CC.
 set -u
 # shellcheck source=tests/tap.sh
@@ -17,10 +17,12 @@ command -v spin >/dev/null || {
 	tap_end
 }
 
+model=mailbox.pml
+
 # check OPTION...: go through all states; succeeds if there are some, none was left out, and spin found no error.
 check() {
 	rm -f pan*
-	spin -a "$@" "$SOURCE/lib/mailbox.pml" || return 2
+	spin -a "$@" "$SOURCE/lib/$model" || return 2
 	"${cc[@]}" -O2 -DSAFETY -o pan pan.c || return 2
 	./pan -m100000 | tee result
 	grep -qE '[1-9][0-9]{3,} states, stored' result && grep -q 'errors: 0' result && ! grep -q 'max search depth' result
@@ -46,4 +48,11 @@ tap_ok 'mutant: late mail that does not wake is refuted' is_refuted 'invalid end
 tap_ok 'mutant: parking while there is late mail is refuted' is_refuted 'invalid end state' -DDEAF_DOZE -DPOSTS_ALONE
 tap_ok 'mutant: taking late mail too early is refuted' is_refuted 'assertion violated' -DOVERTAKE
 tap_ok 'mutant: overtaking late mail is refuted' is_refuted 'assertion violated' -DFORGET
+
+model=async.pml
+tap_ok 'no job waits while a worker sleeps, and all workers stop' check
+tap_ok 'mutant: falling asleep without another look is refuted' is_refuted 'invalid end state' -DNO_LOOK
+tap_ok 'mutant: looking before saying so is refuted' is_refuted 'invalid end state' -DLATE_WORD
+tap_ok 'mutant: one who is awake for any number of jobs is refuted' is_refuted 'invalid end state' -DONE_IS_ENOUGH
+tap_ok 'mutant: stopping without waking is refuted' is_refuted 'invalid end state' -DSILENT_STOP
 tap_end
