@@ -60,6 +60,8 @@ static void tear_down(void)
 	if (!has_stopped)
 		stop();
 	ck_assert(iou__ops_add_up(&ops));
+	ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 0);
+	ck_assert_uint_eq(iou__ops_n(&ops, OP_WORKING), 0);
 	iou__mailbox_destroy(&mailbox);
 	iou__ops_destroy(&ops);
 }
@@ -292,6 +294,24 @@ START_TEST(test_every_job_runs_once_on_many_workers)
 	ck_assert_int_eq(sum, n);
 	ck_assert_ptr_null(iou__queue_first(&inbox));
 	ck_assert(!iou__mailbox_has_mail(&mailbox));
+}
+END_TEST
+
+/* A worker that does not spin falls asleep after each job, and each time at another moment a job comes. */
+START_TEST(test_no_job_is_missed_by_a_worker_that_falls_asleep)
+{
+	int n = support_slowness() > 1 ? N_STRESS / 10 : 10 * N_STRESS;
+
+	iou__async_init(&async, &ops, &mailbox, 1, 0, 0);
+	for (int i = 0; i < n; i++) {
+		submit(do_nothing, NULL);
+		for (int j = 0; !iou__mailbox_has_mail(&mailbox); j++)
+			if (j > 10000)
+				sched_yield();
+		finish();
+		for (volatile int j = 0; j < i % 64; j++)
+			;
+	}
 }
 END_TEST
 
@@ -660,7 +680,7 @@ Suite *suite(void)
 
 	tcase = ADD_CASE(async_suite, "jobs", test_job_runs_and_its_result_comes_back, test_job_runs_on_another_thread,
 			 test_one_worker_takes_jobs_in_order, test_counters_follow_a_job,
-			 test_every_job_runs_once_on_many_workers);
+			 test_every_job_runs_once_on_many_workers, test_no_job_is_missed_by_a_worker_that_falls_asleep);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = ADD_CASE(async_suite, "workers", test_no_thread_before_it_is_needed, test_idle_worker_is_used_again,
 			 test_each_job_has_a_worker_as_long_as_there_may_be_more,

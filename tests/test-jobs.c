@@ -231,11 +231,13 @@ START_TEST(test_every_job_is_taken_once_or_withdrawn)
 
 	atomic_store(&n_taken, 0);
 	atomic_store(&is_over, false);
+	/* So many that they are at them at the same time, and then one by one. */
+	put_n(0, (unsigned)n / 2);
 	for (int i = 0; i < N_WORKERS; i++) {
 		readers[i] = iou__jobs_read(&jobs);
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, take_all, &readers[i]), 0);
 	}
-	for (int i = 0; i < n; i++) {
+	for (int i = n / 2; i < n; i++) {
 		put((unsigned)i);
 		if (i % 5 == 4 && iou__jobs_withdraw(&ops[i - i % 3])) {
 			atomic_fetch_add(&n_times[i - i % 3], 1);
