@@ -13,6 +13,7 @@
 
 #include "iou.h"
 #include "queue.h"
+#include "sqe.h"
 
 /*
  * States of an op:
@@ -53,16 +54,42 @@ enum task_kind {
 	TASK_POST,  /* iou_post(): a bare task from the heap */
 };
 
+/*
+ * What else the bit that is spare in task.sqe_flags says: of an op that is staged, that its SQE cannot be copied as it is;
+ * of one that is submitted, that timeouts.c has to see its completions before they are delivered.
+ */
+#define OP_ODD SQE_SPARE_FLAG
+#define OP_NOTED SQE_SPARE_FLAG
+
+/* Which timeouts the library keeps itself, see timeouts.h. */
+enum kept {
+	NOT_KEPT,
+	KEPT_ONCE,
+	KEPT_MULTISHOT,
+};
+
 /* What the loop delivers: a callback, and where it is on its way there. */
 struct task {
-	struct node node; /* in the pool's free list, the stage, the workers' queue, the mailbox, or the inbox */
+	union {
+		struct node
+			node; /* in the pool's free list, the stage, the workers' queue, the mailbox, or the inbox */
+		/* Of an op that is submitted, and so in none of these: what timeouts.c has to know of it. */
+		struct {
+			uint64_t number; /* of its arming, see timers.h */
+			uint64_t period_ns;
+		} kept;
+		struct __kernel_timespec time;
+		uint64_t n_ended;
+	};
 	int (*cb)(void *cb_data);
 	void *cb_data;
-	_Atomic uint8_t state;   /* enum op_state */
-	uint8_t kind;            /* enum task_kind */
-	uint8_t sqe_flags;       /* as they were when it was queued, less the links that a cancellation cut */
-	bool has_had_a_call;     /* a completion before the final one has been delivered */
-	bool is_to_be_cancelled; /* see cancel.c */
+	_Atomic uint8_t state; /* enum op_state */
+	uint8_t kind;          /* enum task_kind */
+	uint8_t sqe_flags;     /* as they were when it was queued, less the links that a cancellation cut; OP_NOTED */
+	uint8_t has_had_a_call : 1;     /* a completion before the final one has been delivered */
+	uint8_t is_to_be_cancelled : 1; /* see cancel.c */
+	uint8_t kept_how : 2;           /* enum kept */
+	uint32_t n_left;                /* of a multishot timeout that is kept: so many more times, 0: without end */
 };
 
 typedef int job_work(void *work_data);
