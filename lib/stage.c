@@ -14,7 +14,7 @@ static bool links(const struct op *op)
 static void cut_after(struct op *op)
 {
 	if (op)
-		op->task.sqe_flags &= (uint8_t)~SQE_LINKS;
+		iou__stage_cut_after(op);
 }
 
 /* The neighbours in the same chain, or NULL. */

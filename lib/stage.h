@@ -29,6 +29,12 @@ static inline void iou__stage_push(struct stage *stage, struct ops *ops, struct 
 	iou__queue_push(&stage->queue, &op->task.node);
 }
 
+/* The op is not linked to the next any more. */
+static inline void iou__stage_cut_after(struct op *op)
+{
+	op->task.sqe_flags = (op->task.sqe_flags & (uint8_t)~SQE_LINKS) | OP_ODD;
+}
+
 /* What is open at the end of the queue ends there: a submission begins. */
 static inline void iou__stage_close_chain(struct stage *stage)
 {
@@ -36,7 +42,7 @@ static inline void iou__stage_close_chain(struct stage *stage)
 	struct op *op = node ? container_of(node, struct op, task.node) : NULL;
 
 	if (op && op->task.sqe_flags & SQE_LINKS)
-		op->task.sqe_flags &= (uint8_t)~SQE_LINKS;
+		iou__stage_cut_after(op);
 }
 
 /* The chain that begins with this op. */
@@ -61,8 +67,8 @@ struct sqes {
 };
 
 /*
- * Up to n ops from the first on, as long as they are neither linked nor have to wait: they become submitted, and their
- * copies go to the SQEs. Returns how many.
+ * Up to n ops from the first on, as long as they are neither linked nor have to wait, nor concern timeouts: they become
+ * submitted, and their copies go to the SQEs. Returns how many.
  */
 static inline unsigned iou__stage_pop_plain(struct stage *stage, struct ops *ops, struct sqes *sqes, unsigned n)
 {
@@ -73,10 +79,15 @@ static inline unsigned iou__stage_pop_plain(struct stage *stage, struct ops *ops
 	for (; node != ends && sqes->tail != end; sqes->tail++) {
 		struct op *op = container_of(node, struct op, task.node);
 
-		if (op->task.sqe_flags & (SQE_LINKS | SQE_OURS) || op->sqe.flags & SQE_LINKS)
+		if (op->task.sqe_flags & (SQE_LINKS | SQE_OURS | OP_ODD))
 			break;
+		if (iou__sqe_is_ordinary(&op->sqe))
+			sqes->at[sqes->tail & sqes->mask] = op->sqe;
+		else if (iou__sqe_is_of_timeouts(&op->sqe))
+			break;
+		else
+			iou__sqe_copy(&sqes->at[sqes->tail & sqes->mask], &op->sqe);
 		node = node->next;
-		iou__sqe_copy(&sqes->at[sqes->tail & sqes->mask], &op->sqe);
 		atomic_store_explicit(&op->task.state, OP_SUBMITTED, memory_order_relaxed);
 	}
 	ends->next = node;
@@ -95,7 +106,8 @@ static inline struct op *iou__stage_pop(struct stage *stage, struct ops *ops, st
 	if (!op)
 		return NULL;
 	iou__sqe_copy(sqe, &op->sqe);
-	sqe->flags = op->task.sqe_flags & (__u8)~SQE_OURS;
+	op->task.sqe_flags &= (uint8_t)~OP_ODD;
+	sqe->flags = (op->task.sqe_flags & (__u8)~SQE_OURS) | (op->sqe.flags & SQE_SPARE_FLAG);
 	iou__ops_shift(ops, op, OP_QUEUED, OP_SUBMITTED);
 	return op;
 }
