@@ -40,6 +40,16 @@
  * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
  * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.
  *
+ * **Timeouts.** Plain ones are kept by the library, in order, and reach the kernel as the time that the loop waits: an
+ * IORING_OP_TIMEOUT with no flags of IOSQE but IOSQE_CQE_SKIP_SUCCESS, without a count of completions, relative on
+ * CLOCK_MONOTONIC or CLOCK_REALTIME, or absolute on CLOCK_MONOTONIC; multishot ones as well. Nothing shows it but the
+ * speed: results, flags, order and accuracy are the kernel's, and so is what updates, removals and cancellations find.
+ * All others (linked, behind a drain, with a count, on CLOCK_BOOTTIME, absolute on CLOCK_REALTIME, not valid) are the
+ * kernel's, and those that are kept become so where a linked request may be after them. The timespec is read by the
+ * flush or turn that submits the op; one that cannot be read (NULL apart) may crash there, where the kernel would say
+ * -EFAULT. Their callbacks come from the loop's turns, so that like other completions they wait while it is busy.
+ * Requests that are submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find those that are kept.
+ *
  * **Since.** Everything here is there since version 1.0.
  *
  * # What the library promises
@@ -314,7 +324,7 @@ iou_t *iou_free(iou_t *iou);
 int iou_drain(iou_t *iou, const struct timespec *timeout);
 
 /**
- * Give the ring another size. Ops that are queued stay so; iou_fd() stays the same.
+ * Give the ring another size. Ops that are queued stay so, and timeouts go on; iou_fd() stays the same.
  *
  * At any time, also in callbacks, with ops in flight and everything that is registered, where the kernel can do that
  * in place (Linux 6.13, for rings that have IORING_SETUP_DEFER_TASKRUN, see iou_info(), once they have flushed or
@@ -396,9 +406,9 @@ void iou_op_free(iou_t *iou, iou_op_t *op);
 
 /**
  * Try to cancel an op. The truth is the op's own final callback: -ECANCELED, or its real result. An op that has not
- * been submitted, or a job of iou_op_async() that has not started, always ends with -ECANCELED, and as in the kernel
- * so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the kernel like an op that is queued
- * now.
+ * been submitted, a timeout that the library keeps, or a job of iou_op_async() that has not started, always ends with
+ * -ECANCELED, and as in the kernel so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the
+ * kernel like an op that is queued now.
  *
  * @returns 0: an attempt was made; or
  *   - -EALREADY: its work is running, or it has ended and its callback is due;
@@ -491,7 +501,7 @@ int iou_quit(iou_t *iou);
  * callbacks call iou_flush().
  *
  * @returns the descriptor; or
- *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), epoll_create1(2) and epoll_ctl(2);
+ *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), timerfd_create(2), epoll_create1(2) and epoll_ctl(2);
  *   - -EBUSY: the program has registered an eventfd with the ring, which the library would need to do;
  *   - -EINVAL, -EOWNERDEAD; any other errno: the ring has failed for good (see iou_run()).
  */

@@ -31,7 +31,10 @@ static int cancel(iou_t *iou, struct op *op)
 		iou__stage_cancel(&iou->stage, &iou->ops, op, -ECANCELED, &iou->inbox);
 		return 0;
 	case OP_SUBMITTED:
-		return iou__own_cancel(iou, op->identity);
+		if (!op->task.kept_how)
+			return iou__own_cancel(iou, op->identity);
+		iou__timeouts_cancel(&iou->timeouts, op);
+		return 0;
 	case OP_WAITING:
 	case OP_WORKING:
 	case OP_FINISHED:
@@ -153,7 +156,8 @@ int iou_cancel_all(iou_t *iou)
 	if (r < 0)
 		return r;
 	n = (int)iou__ops_n(&iou->ops, OP_SUBMITTED);
-	if (n)
+	iou__timeouts_cancel_all(&iou->timeouts);
+	if (iou__ops_n(&iou->ops, OP_SUBMITTED))
 		cancel_submitted(iou);
 	n += cancel_staged(iou);
 	if (iou__ops_n(&iou->ops, OP_WAITING))

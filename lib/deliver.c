@@ -73,6 +73,22 @@ static int deliver_job(iou_t *iou, struct op *op)
 	return call_finally(iou, op);
 }
 
+/* Only a first and only completion is skipped: whoever was told of one is told of the end. */
+static bool is_skipped(const struct op *op)
+{
+	return (op->task.sqe_flags & IOSQE_CQE_SKIP_SUCCESS) && !op->task.has_had_a_call &&
+	       iou__sqe_succeeded(&op->sqe, op->pub.result);
+}
+
+/* One that is completed: its final callback, or none. */
+static int deliver_ended(iou_t *iou, struct op *op)
+{
+	if (!is_skipped(op))
+		return call_finally(iou, op);
+	iou__ops_give_back(&iou->ops, op);
+	return 0;
+}
+
 static int deliver_task(iou_t *iou, struct task *task)
 {
 	struct op *op = container_of(task, struct op, task);
@@ -87,7 +103,7 @@ static int deliver_task(iou_t *iou, struct task *task)
 	case TASK_POST:
 		break;
 	}
-	return call_finally(iou, op);
+	return deliver_ended(iou, op);
 }
 
 static int deliver_foreign(iou_t *iou, const struct cqe *cqe)
@@ -102,13 +118,6 @@ static int deliver_foreign(iou_t *iou, const struct cqe *cqe)
 
 	iou->n_callbacks++;
 	return r;
-}
-
-/* Only a first and only completion is skipped: whoever was told of one is told of the end. */
-static bool is_skipped(const struct op *op)
-{
-	return (op->task.sqe_flags & IOSQE_CQE_SKIP_SUCCESS) && !op->task.has_had_a_call &&
-	       iou__sqe_succeeded(&op->sqe, op->pub.result);
 }
 
 static void take_result(struct op *op, struct cqe cqe)
@@ -133,23 +142,21 @@ static int deliver_special(iou_t *iou, struct op *op, struct cqe cqe)
 		iou__own_completed(iou, op, &cqe);
 		return 0;
 	}
+	if (op->task.sqe_flags & OP_NOTED)
+		iou__timeouts_completed(&iou->timeouts, op, &cqe);
+	take_result(op, cqe);
 	if (cqe.flags & IORING_CQE_F_MORE) {
-		take_result(op, cqe);
 		op->task.has_had_a_call = true;
 		return call(iou, op->task.cb, op->task.cb_data);
 	}
-	take_result(op, cqe);
-	if (!is_skipped(op))
-		return deliver_final(iou, op, cqe);
 	iou__ops_shift(&iou->ops, op, OP_SUBMITTED, OP_COMPLETED);
-	iou__ops_give_back(&iou->ops, op);
-	return 0;
+	return deliver_ended(iou, op);
 }
 
 static bool is_special(const struct op *op, struct cqe cqe)
 {
 	return !op || iou__op_state(op) != OP_SUBMITTED || cqe.flags & IORING_CQE_F_MORE ||
-	       op->task.sqe_flags & IOSQE_CQE_SKIP_SUCCESS;
+	       op->task.sqe_flags & (IOSQE_CQE_SKIP_SUCCESS | OP_NOTED);
 }
 
 /* Up to and including the task that is last now. */
@@ -196,6 +203,20 @@ static int deliver_mail(iou_t *iou, size_t n)
 	return 0;
 }
 
+static int deliver_timeouts(iou_t *iou, const struct due *due)
+{
+	struct op *op;
+	struct cqe cqe;
+
+	while ((op = iou__timeouts_pop(&iou->timeouts, due, &cqe))) {
+		int r = deliver_special(iou, op, cqe);
+
+		if (!goes_on(iou, &r))
+			return r;
+	}
+	return 0;
+}
+
 static int deliver_cqes(iou_t *iou, size_t n)
 {
 	for (; n; n--) {
@@ -213,12 +234,15 @@ int iou__deliver(iou_t *iou)
 {
 	size_t n_cqes = iou__cq_ready(&iou->cq);
 	size_t n_mail = iou__mailbox_has_mail(&iou->mailbox) ? iou__mailbox_ready(&iou->mailbox) : 0;
+	const struct due due = iou__timeouts_due(&iou->timeouts);
 	int r = 0;
 
 	if (!iou__has_to_stop(iou) && !iou__queue_is_empty(&iou->inbox))
 		r = deliver_inbox(iou);
 	if (n_mail && r >= 0 && !iou__has_to_stop(iou))
 		r = deliver_mail(iou, n_mail);
+	if (iou->timeouts.timers.n_armed && r >= 0 && !iou__has_to_stop(iou))
+		r = deliver_timeouts(iou, &due);
 	if (r >= 0 && !iou__has_to_stop(iou))
 		r = deliver_cqes(iou, n_cqes);
 	return r < 0 ? r : 0;

@@ -35,6 +35,7 @@ static void end_submitted(iou_t *iou)
 	const struct timespec a_while = { .tv_nsec = LET_GO_NS };
 
 	deliver_ready(iou);
+	iou__timeouts_cancel_all(&iou->timeouts);
 	if (iou__ops_n(&iou->ops, OP_SUBMITTED)) {
 		iou->engine->verbs->let_go(iou->engine, iou__may_own(iou));
 		nanosleep(&a_while, NULL);

@@ -10,12 +10,14 @@
 
 #include "cq.h"
 #include "stage.h"
+#include "timeouts.h"
 
 struct engine {
 	const struct engine_verbs *verbs;
 	/* The instance's; the engine moves ops from queued to submitted. */
 	struct ops *ops;
 	struct stage *stage;
+	struct timeouts *timeouts;
 	struct cq *cq;
 	/* For iou_info() and iou_stats(). */
 	uint32_t setup_flags;
@@ -40,8 +42,8 @@ struct engine_verbs {
 	int (*bind)(struct engine *engine);
 
 	/*
-	 * Submit a queue's worth of what is staged. If that was all of it, and it is wanted, wait until there is a
-	 * completion, at most for the timeout (NULL: without a bound). An enum left, or -errno: ETIME; EINTR, where
+	 * Submit a queue's worth of what is staged, but for the timeouts that are kept (see timeouts.h). If that was all of it, and it is wanted, wait until there is a
+	 * completion or a timeout is due, at most for the timeout (NULL: without a bound). An enum left, or -errno: ETIME; EINTR, where
 	 * the same call is to be made again; EAGAIN, EBUSY and ENOMEM, likewise when completions have been taken or
 	 * some time has gone by; all others are for good.
 	 */

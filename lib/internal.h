@@ -12,6 +12,7 @@
  *	drain.c    the end of everything that is in flight
  *	config.c   the structs that programs pass
  *	info.c     what an instance tells of itself
+ *	fd.c       the descriptor for foreign loops
  *	iou.c      life cycle
  */
 #ifndef IOU_LIB_INTERNAL_H
@@ -27,6 +28,7 @@
 #include "mailbox.h"
 #include "ops.h"
 #include "stage.h"
+#include "timeouts.h"
 
 #define PULSE_ALIVE 1U
 #define PULSE_NEWS 2U
@@ -47,9 +49,10 @@ struct iou_t {
 	/* On the way from the program to the engine, and back. */
 	struct ops ops;
 	struct stage stage;
+	struct timeouts timeouts;
 	struct engine *engine;
 	struct cq cq;
-	struct queue inbox; /* what else is due, in order: jobs, posts, ops that never reached the engine */
+	struct queue inbox; /* what else is due, in order: jobs, posts, ops that ended without the engine */
 
 	/* Other threads. */
 	struct mailbox mailbox;
@@ -75,6 +78,8 @@ struct iou_t {
 	bool has_unsent;                      /* the last flush could not submit all that may go */
 	int error;                            /* why the engine can no longer be used, -errno */
 	int epoll_fd;                         /* iou_fd(), or -1 */
+	int timer_fd;                         /* in it, for the timeouts that are kept */
+	uint64_t timer_due_ns;                /* what it is set to, 0: nothing */
 
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
 	void *foreign_cqe_data;
@@ -201,7 +206,12 @@ int iou__resize_engine(iou_t *iou, unsigned entries);
 int iou__begin(iou_t *iou);
 int iou__end(iou_t *iou, int result);
 
-/* Leave iou_fd() readable if there is something to deliver, and have other threads make it so. */
+/* fd.c */
+
+void iou__fd_init(iou_t *iou);
+void iou__fd_destroy(iou_t *iou);
+
+/* Leave iou_fd() readable if there is something to deliver, and have time and other threads make it so. */
 void iou__expose(iou_t *iou);
 
 /* drain.c */

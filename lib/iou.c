@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Life cycle: create in order, destroy in reverse; resize; the descriptor for foreign loops. */
+/* Life cycle: create in order, destroy in reverse; resize. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -61,7 +60,7 @@ static int make_engine(iou_t *iou, const iou_config_t *config)
 
 	if (choose_engine(config->engine, &iou->reason) == IOU_ENGINE_THREADS)
 		return -ENOTSUP;
-	return iou__ring_new(&uring, &iou->ops, &iou->stage, &iou->cq, &iou->engine);
+	return iou__ring_new(&uring, &iou->ops, &iou->stage, &iou->timeouts, &iou->cq, &iou->engine);
 }
 
 static void init(iou_t *iou, const iou_config_t *config)
@@ -69,11 +68,12 @@ static void init(iou_t *iou, const iou_config_t *config)
 	iou->is_any_thread = config->flags & IOU_ANY_THREAD;
 	iou->foreign_cqe = config->foreign_cqe;
 	iou->foreign_cqe_data = config->foreign_cqe_data;
-	iou->epoll_fd = -1;
+	iou__fd_init(iou);
 	iou->mailbox.fd = -1;
 	iou__ops_init(&iou->ops);
 	iou__stage_init(&iou->stage);
 	iou__queue_init(&iou->inbox);
+	iou__timeouts_init(&iou->timeouts, &iou->ops, &iou->stage, &iou->inbox);
 	iou->spin.max_ns = config->spin_ns;
 	iou__async_init(&iou->async, &iou->ops, &iou->mailbox, config->workers, config->stack_size, config->spin_ns);
 }
@@ -94,11 +94,11 @@ static int create(iou_t *iou, const iou_config_t *config)
 /* Takes half-built instances. Threads are gone and nothing is in flight. */
 static void destroy(iou_t *iou, bool is_owner)
 {
-	if (iou->epoll_fd >= 0)
-		close(iou->epoll_fd);
+	iou__fd_destroy(iou);
 	if (iou->engine)
 		iou->engine->verbs->free(iou->engine, is_owner);
 	iou__cq_destroy(&iou->cq);
+	iou__timeouts_destroy(&iou->timeouts);
 	iou__mailbox_destroy(&iou->mailbox);
 	iou__ops_destroy(&iou->ops);
 	if (iou->pulse)
@@ -278,45 +278,4 @@ struct io_uring *iou_ring(iou_t *iou)
 		return NULL;
 	}
 	return iou->engine->verbs->uring(iou->engine);
-}
-
-static int add_to(int epoll_fd, int fd)
-{
-	struct epoll_event event = { .events = EPOLLIN };
-
-	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-/* The two that a foreign loop waits for: completions, and word from other threads or from ourselves. */
-static int make_epoll(iou_t *iou)
-{
-	int completions = iou->engine->verbs->watch(iou->engine);
-
-	if (completions < 0)
-		return completions;
-
-	int fd = epoll_create1(EPOLL_CLOEXEC);
-	int r = fd < 0 ? -errno : add_to(fd, iou->mailbox.fd);
-
-	if (r == 0)
-		r = add_to(fd, completions);
-	if (r < 0 && fd >= 0)
-		close(fd);
-	return r < 0 ? r : fd;
-}
-
-int iou_fd(iou_t *iou)
-{
-	int r = iou__check(iou);
-
-	if (r < 0)
-		return r;
-	if (iou->epoll_fd >= 0)
-		return iou->epoll_fd;
-	r = iou->error ? iou->error : make_epoll(iou);
-	if (r < 0)
-		return r;
-	iou->epoll_fd = r;
-	iou__expose(iou);
-	return r;
 }

@@ -95,7 +95,7 @@ static bool is_idle(const iou_t *iou)
 		n_over +=
 			!(cqe.flags & IORING_CQE_F_MORE) && iou__ops_find(&iou->ops, cqe.user_data, 1U << OP_SUBMITTED);
 	}
-	return n_over == iou__ops_n(&iou->ops, OP_SUBMITTED);
+	return n_over + iou__timeouts_n(&iou->timeouts) == iou__ops_n(&iou->ops, OP_SUBMITTED);
 }
 
 int iou__resize_engine(iou_t *iou, unsigned entries)
@@ -185,11 +185,17 @@ static bool submit_and_look(iou_t *iou, int *left)
 		iou->n_looks_put_off -= iou->n_looks_put_off > 0;
 		return false;
 	}
+
+	uint64_t n_before = iou->engine->n_submitted;
+
 	*left = enter(iou, false, NULL);
 	if (*left < 0 || iou__cq_in_ring(&iou->cq)) {
 		iou->look_pause = 0;
 		return true;
 	}
+	/* Timeouts alone, which say nothing of that. */
+	if (iou->engine->n_submitted == n_before)
+		return false;
 	iou->look_pause = iou->look_pause < LONGEST_LOOK_PAUSE ? 2 * iou->look_pause + 1 : LONGEST_LOOK_PAUSE;
 	iou->n_looks_put_off = iou->look_pause;
 	return false;
@@ -249,20 +255,6 @@ int iou__submit_all(iou_t *iou)
 }
 
 /* The runs. */
-
-/* Not readable, then a look at everything: what comes after the look makes it readable again. */
-void iou__expose(iou_t *iou)
-{
-	if (iou->epoll_fd < 0 || iou->is_running || iou__check(iou) < 0)
-		return;
-	iou__mailbox_lower(&iou->mailbox);
-
-	bool has_completions = iou->engine->verbs->look(iou->engine) || iou->cq.n;
-	bool has_mail = !iou__mailbox_doze(&iou->mailbox) || !iou__queue_is_empty(&iou->inbox);
-
-	if (has_completions || has_mail || iou->has_unsent || iou__has_to_stop(iou))
-		iou__mailbox_raise(&iou->mailbox);
-}
 
 /* What flushing and running ask first. */
 static int may_submit(iou_t *iou)

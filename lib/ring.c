@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ring.h"
+#include "fill.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+/* So many SQEs take no time to speak of. */
+#define FEW 16
 
 struct ring {
 	struct engine engine;
@@ -24,64 +28,27 @@ static struct ring *ring_of(struct engine *engine)
 
 static unsigned in_sq(const struct ring *ring)
 {
-	const struct io_uring_sq *sq = &ring->uring.ring.sq;
-
-	return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
-}
-
-static struct io_uring_sqe *next_sqe(struct ring *ring)
-{
-	struct io_uring_sq *sq = &ring->uring.ring.sq;
-
-	return &sq->sqes[sq->sqe_tail & sq->ring_mask];
-}
-
-/* The library's own requests. */
-static void fill_own(struct ring *ring, unsigned n_free)
-{
-	for (; n_free && !iou__queue_is_empty(&ring->engine.stage->own); n_free--) {
-		struct node *node = iou__queue_pop(&ring->engine.stage->own);
-
-		*next_sqe(ring) = container_of(node, struct op, task.node)->sqe;
-		ring->uring.ring.sq.sqe_tail++;
-	}
-}
-
-/* The first chain, if it may go and finds room. */
-static enum left fill_chain(struct ring *ring, unsigned n_free)
-{
-	struct engine *engine = &ring->engine;
-	struct chain chain = iou__stage_first_chain(engine->stage);
-
-	if (chain.drains && iou__ops_n(engine->ops, OP_SUBMITTED))
-		return LEFT_NOTHING;
-	/* Where the queue is to be exchanged for a longer one it has to be empty. */
-	if (chain.n > n_free)
-		return chain.n > engine->sq_entries && n_free == engine->sq_entries ? LEFT_TOO_LONG : LEFT_MORE;
-	for (; chain.n; chain.n--) {
-		iou__stage_pop(engine->stage, engine->ops, next_sqe(ring));
-		ring->uring.ring.sq.sqe_tail++;
-	}
-	return LEFT_SOME;
+	return iou__in_sq(&ring->uring.ring.sq);
 }
 
 /* What is staged, in order, as far as it may go and finds room. */
 static enum left fill(struct ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring.ring.sq;
-	struct stage *stage = ring->engine.stage;
-	unsigned end = sq->sqe_tail - in_sq(ring) + ring->engine.sq_entries;
+	struct engine *engine = &ring->engine;
+	unsigned end = sq->sqe_tail - in_sq(ring) + engine->sq_entries;
 	enum left left = LEFT_SOME;
 
-	fill_own(ring, end - sq->sqe_tail);
-	if (!iou__queue_is_empty(&stage->own))
+	iou__timeouts_begin(engine->timeouts);
+	if (iou__has_first(engine) && !iou__fill_first(engine, sq, end - sq->sqe_tail))
 		return LEFT_MORE;
 	while (left == LEFT_SOME) {
 		struct sqes sqes = { sq->sqes, sq->ring_mask, sq->sqe_tail };
 
-		iou__stage_pop_plain(stage, ring->engine.ops, &sqes, end - sqes.tail);
+		iou__stage_pop_plain(engine->stage, engine->ops, &sqes, end - sqes.tail);
 		sq->sqe_tail = sqes.tail;
-		left = iou__queue_is_empty(&stage->queue) ? LEFT_NOTHING : fill_chain(ring, end - sqes.tail);
+		left = iou__queue_is_empty(&engine->stage->queue) ? LEFT_NOTHING
+								  : iou__fill_odd(engine, sq, end - sqes.tail);
 	}
 	return left;
 }
@@ -150,6 +117,23 @@ static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
 	return r < 0 ? r : iou__uring_poll(&ring->uring, timeout);
 }
 
+/*
+ * The kernel waits from when it has submitted, so much of that must not come between a look at the clock and that.
+ */
+static int wait_for_some(struct ring *ring, const struct timespec *timeout)
+{
+	struct timespec room;
+
+	if (in_sq(ring) > FEW && ring->engine.timeouts->timers.n_armed) {
+		int r = submit(ring, false);
+
+		if (r < 0)
+			return r;
+	}
+	return iou__timeouts_limit(ring->engine.timeouts, &timeout, &room) ? submit_and_wait(ring, timeout)
+									   : submit(ring, false);
+}
+
 static int enter(struct engine *engine, bool wait, const struct timespec *timeout)
 {
 	struct ring *ring = ring_of(engine);
@@ -159,7 +143,7 @@ static int enter(struct engine *engine, bool wait, const struct timespec *timeou
 	left = fill(ring);
 	publish(ring);
 
-	int r = wait && left == LEFT_NOTHING ? submit_and_wait(ring, timeout) : submit(ring, left != LEFT_NOTHING);
+	int r = wait && left == LEFT_NOTHING ? wait_for_some(ring, timeout) : submit(ring, left != LEFT_NOTHING);
 
 	if (r < 0)
 		return r;
@@ -189,6 +173,9 @@ static void adopt(struct ring *ring, const struct uring *uring, const struct uri
 	engine->cq_entries = uring->ring.cq.ring_entries;
 	/* IORING_ASYNC_CANCEL_ANY came with the flag COOP_TASKRUN, in Linux 5.19; SINGLE_ISSUER is newer. */
 	engine->can_cancel_any = uring->setup_flags & (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN);
+	engine->timeouts->knows_any = engine->can_cancel_any;
+	/* Linux 6.6; the first feature since then is of 6.10. */
+	engine->timeouts->knows_op = engine->features >= URING_FEAT_RECVSEND_BUNDLE;
 }
 
 static int take_owner(struct engine *engine)
@@ -361,8 +348,8 @@ static const struct engine_verbs verbs = {
 	.free = release,
 };
 
-int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct cq *cq,
-		  struct engine **engine)
+int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct timeouts *timeouts,
+		  struct cq *cq, struct engine **engine)
 {
 	struct ring *ring = calloc(1, sizeof(*ring));
 	struct uring uring;
@@ -376,7 +363,7 @@ int iou__ring_new(const struct uring_config *config, struct ops *ops, struct sta
 		free(ring);
 		return r;
 	}
-	ring->engine = (struct engine){ .verbs = &verbs, .ops = ops, .stage = stage, .cq = cq };
+	ring->engine = (struct engine){ .verbs = &verbs, .ops = ops, .stage = stage, .timeouts = timeouts, .cq = cq };
 	ring->event_fd = -1;
 	iou__cq_init(cq, cq_ring_of(&uring));
 	adopt(ring, &uring, config);

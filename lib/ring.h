@@ -8,9 +8,9 @@
 
 /*
  * A ring that is disabled until bind(), where the kernel can do that. 0, or -errno: of io_uring_setup(2) or
- * io_uring_register(2). The three parts are the instance's; the cq is initialized here.
+ * io_uring_register(2). The four parts are the instance's; the cq is initialized here.
  */
-int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct cq *cq,
-		  struct engine **engine);
+int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct timeouts *timeouts,
+		  struct cq *cq, struct engine **engine);
 
 #endif

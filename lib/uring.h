@@ -15,6 +15,7 @@
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
+#define URING_FEAT_RECVSEND_BUNDLE (1U << 14)
 /* Enumerators, so that the preprocessor cannot tell whether they are there. */
 #define URING_REGISTER_RESIZE_RINGS 33
 #define URING_REGISTER_USE_REGISTERED_RING (1U << 31)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "uring.h"
@@ -26,6 +27,7 @@ enum {
 	EVENTFD,
 	EPOLL_CREATE1,
 	EPOLL_CTL,
+	TIMERFD_CREATE,
 	READ,
 	WRITE,
 	CLOSE,
@@ -66,6 +68,7 @@ const struct fault faults[] = {
 	[EVENTFD] = { "eventfd", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CREATE1] = { "epoll_create1", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CTL] = { "epoll_ctl", { ENOMEM, ENOSPC } },
+	[TIMERFD_CREATE] = { "timerfd_create", { EMFILE, ENFILE, ENOMEM } },
 	[READ] = { "read", { EINTR, EAGAIN }, .is_harmless = true },
 	[WRITE] = { "write", { EINTR, EAGAIN }, .is_harmless = true },
 	[CLOSE] = { "close", { EINTR, EIO }, .is_harmless = true },
@@ -272,6 +275,11 @@ WRAP(int, eventfd, unsigned value, int flags)
 WRAP(int, epoll_create1, int flags)
 {
 	return fails(EPOLL_CREATE1) ? -1 : opened(__real_epoll_create1(flags));
+}
+
+WRAP(int, timerfd_create, int clock, int flags)
+{
+	return fails(TIMERFD_CREATE) ? -1 : opened(__real_timerfd_create(clock, flags));
 }
 
 WRAP(int, epoll_ctl, int fd, int what, int other, struct epoll_event *event)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum {
-	N_PARTS = 256,
+	N_PARTS = 512,
 	N_ENTRIES = 16,
 	N_TAKEN = 300, /* more than the pool's first chunk has */
 	N_ALL = 1000,  /* more than it has after that */
@@ -20,6 +20,7 @@ enum {
 	N_LONG = 40, /* a chain that does not fit into the ring */
 	N_READS = 3,
 	N_TURNS = 30,
+	N_TIMERS = 70, /* more than there is room for at first */
 };
 
 /* An op, a job or a post, and what is to become of it. */
@@ -308,6 +309,40 @@ static void cancel(struct play *play)
 		run(play);
 }
 
+static struct part *timer(struct play *play, const char *name, struct __kernel_timespec *time, int wanted)
+{
+	struct part *part = take_part(play, name, wanted);
+
+	if (!part)
+		return NULL;
+	io_uring_prep_timeout(part->op->sqe, time, 0, 0);
+	queue(part, 0);
+	return part;
+}
+
+/* Where there is no memory to keep them, they are the kernel's. */
+static void set_timers(struct play *play)
+{
+	static struct __kernel_timespec soon = { .tv_nsec = 1000000 }, far = { .tv_nsec = 500000000 };
+	struct part *handed_on = timer(play, "a timer that is removed by a chain", &far, -ECANCELED);
+	struct part *removal;
+
+	/* Without memory it may have to do without the removal. */
+	if (handed_on && !play->rules->is_strict)
+		handed_on->also = -ETIME;
+
+	for (int i = 0; i < N_TIMERS; i++)
+		timer(play, "a timer", &soon, -ETIME);
+	check_run(play, "iou_flush", iou_flush(play->iou));
+	nop(play, "the head of a chain", IOSQE_IO_LINK, 0);
+	removal = handed_on ? take_part(play, "a removal in a chain", 0) : NULL;
+	if (removal) {
+		io_uring_prep_timeout_remove(removal->op->sqe, handed_on->op->sqe->user_data, 0);
+		queue(removal, 0);
+	}
+	run(play);
+}
+
 static void use_fd(struct play *play)
 {
 	int fd = open_fd(play);
@@ -530,6 +565,7 @@ static void (*const acts[])(struct play *) = {
 	link_and_drain,
 	link_more_than_fits,
 	cancel,
+	set_timers,
 	use_fd,
 	resize_with_reads_in_flight,
 	do_jobs,

@@ -66,6 +66,7 @@ static const struct call calls[] = {
 	{ "eventfd2", SYS_eventfd2, 0, ALL, 0, { EMFILE, ENFILE, ENOMEM } },
 	{ "epoll_create1", SYS_epoll_create1, 0, ALL, 0, { EMFILE, ENFILE, ENOMEM } },
 	{ "epoll_ctl", SYS_epoll_ctl, 0, ALL, 0, { ENOMEM, ENOSPC } },
+	{ "timerfd_create", SYS_timerfd_create, 0, ALL, 0, { EMFILE, ENFILE, ENOMEM } },
 	{ "mmap of a descriptor", SYS_mmap, 4, BUT, -1U, { ENOMEM, EAGAIN } },
 	{ "madvise(MADV_WIPEONFORK)", SYS_madvise, 2, ONLY, MADV_WIPEONFORK, { EINVAL, ENOMEM } },
 };

@@ -317,6 +317,7 @@ static const char *const infallible[] = {
 	"strrchr",
 	"__sched_cpucount",
 	"clock_gettime",
+	"timerfd_settime",
 	"pthread_sigmask",
 	"pthread_attr_destroy",
 	"pthread_attr_init",

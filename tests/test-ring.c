@@ -22,6 +22,8 @@
 struct rig {
 	struct ops ops;
 	struct stage stage;
+	struct timeouts timeouts;
+	struct queue inbox;
 	struct cq cq;
 	struct engine *engine;
 };
@@ -34,8 +36,10 @@ static int make_rig(struct rig *in, struct uring_config config)
 {
 	iou__ops_init(&in->ops);
 	iou__stage_init(&in->stage);
+	iou__queue_init(&in->inbox);
+	iou__timeouts_init(&in->timeouts, &in->ops, &in->stage, &in->inbox);
 	in->engine = NULL;
-	return iou__ring_new(&config, &in->ops, &in->stage, &in->cq, &in->engine);
+	return iou__ring_new(&config, &in->ops, &in->stage, &in->timeouts, &in->cq, &in->engine);
 }
 
 static void break_rig(struct rig *in, bool is_owner)
@@ -44,6 +48,7 @@ static void break_rig(struct rig *in, bool is_owner)
 		in->engine->verbs->free(in->engine, is_owner);
 	in->engine = NULL;
 	iou__cq_destroy(&in->cq);
+	iou__timeouts_destroy(&in->timeouts);
 	ck_assert(iou__ops_add_up(&in->ops));
 	iou__ops_destroy(&in->ops);
 }

@@ -227,6 +227,20 @@ START_TEST(test_only_the_last_one_loses_its_link)
 }
 END_TEST
 
+/* Its SQE says otherwise, so that it cannot be copied as it is. */
+START_TEST(test_plain_ops_end_before_one_whose_link_was_cut)
+{
+	struct io_uring_sqe at[4];
+	struct sqes sqes = { .at = at, .mask = 3 };
+
+	push_text("..s");
+	iou__stage_close_chain(&stage);
+	ck_assert_uint_eq(iou__stage_pop_plain(&stage, &ops, &sqes, 4), 2);
+	ck_assert_uint_eq(sqes.tail, 2);
+	ck_assert_uint_eq(pop_flags(2), 0);
+}
+END_TEST
+
 START_TEST(test_open_chain_keeps_the_links_within_it)
 {
 	push_text("shs");
@@ -486,8 +500,8 @@ Suite *suite(void)
 			 test_ops_go_in_the_order_in_which_they_were_queued, test_op_is_queued_again_from_its_callback,
 			 test_engine_sees_all_flags_but_ours,
 			 test_chain_that_is_open_when_a_submission_begins_ends_there,
-			 test_only_the_last_one_loses_its_link, test_open_chain_keeps_the_links_within_it,
-			 test_flags_are_those_from_when_it_was_queued);
+			 test_only_the_last_one_loses_its_link, test_plain_ops_end_before_one_whose_link_was_cut,
+			 test_open_chain_keeps_the_links_within_it, test_flags_are_those_from_when_it_was_queued);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_loop_test(tcase, test_first_chain_is_what_goes_together, 0,
 			    (int)(sizeof(first_chains) / sizeof(first_chains[0])));

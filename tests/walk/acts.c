@@ -210,6 +210,12 @@ static void cancel_job(struct act *act, int r)
 		act->may_be_cancelled = act->must_be_cancelled = true;
 }
 
+/* What is after a timer the library itself carries out, as it is submitted. */
+static bool is_after_timers(const struct act *act)
+{
+	return act->op->sqe->opcode == IORING_OP_TIMEOUT_REMOVE || act->op->sqe->opcode == IORING_OP_ASYNC_CANCEL;
+}
+
 void act_cancel(struct act *act, bool by_identity)
 {
 	struct world *world = act->world;
@@ -220,8 +226,8 @@ void act_cancel(struct act *act, bool by_identity)
 		cancel_job(act, r);
 		return;
 	}
-	/* It may have ended before it was submitted, with its callback due. */
-	bool may_be_over = act->may_be_cancelled || is_too_long(act, act->op->result);
+	/* It may have ended without the kernel, with its callback due. */
+	bool may_be_over = act->may_be_cancelled || is_too_long(act, act->op->result) || is_after_timers(act);
 
 	CHECK_ACT(r == 0 || (r == -EALREADY && may_be_over), act);
 	act->may_be_cancelled = true;
