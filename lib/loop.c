@@ -151,7 +151,7 @@ static int has_entered(iou_t *iou, int left)
 static int enter(iou_t *iou, bool wait, const struct timespec *timeout)
 {
 	bool has_more = iou->n_to_cancel && iou__cancel_more(iou);
-	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait, timeout);
+	int left = iou->error ? iou->error : iou->engine->verbs->enter(iou->engine, wait && !has_more, timeout);
 
 	if (left != LEFT_NOTHING)
 		left = has_entered(iou, left);

@@ -255,6 +255,25 @@ PROMISE(08, cancel_all_of_many_is_an_attempt_at_each_and_at_no_later_op)
 }
 END_TEST
 
+/* The request that it is to be woken by goes in between. */
+PROMISE(08, cancel_all_of_many_goes_on_while_the_loop_parks)
+{
+	iou_t *iou = open_iou(64);
+	struct seen polls[N_MANY];
+	int fds[2];
+
+	open_pipe(fds);
+	for (int i = 0; i < N_MANY; i++)
+		queue_poll(iou, &polls[i], fds[0]);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+	run_and_free(iou);
+	for (int i = 0; i < N_MANY; i++)
+		expect(&polls[i], -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 PROMISE(08, cancel_all_is_at_work_when_the_flush_returns)
 {
 	iou_t *iou = open_iou(4);
@@ -497,6 +516,7 @@ Suite *suite(void)
 	ADD_CASE(s, "jobs", test_g08_waiting_job_is_cancelled_and_a_running_one_is_not,
 		 test_g08_cancel_all_counts_attempts_and_leaves_async_jobs_and_posts_alone);
 	ADD_CASE(s, "many", test_g08_cancel_all_of_many_is_an_attempt_at_each_and_at_no_later_op,
+		 test_g08_cancel_all_of_many_goes_on_while_the_loop_parks,
 		 test_g08_cancel_all_is_at_work_when_the_flush_returns);
 	ADD_CASE(s, "identity", test_g08_cancel_by_identity_never_hits_the_next_life,
 		 test_g08_cancel_by_identity_never_hits_another_op_in_the_same_place);
