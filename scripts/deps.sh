@@ -27,6 +27,7 @@ deps_table() {
 		tests    command c++           g++          gcc-c++            gcc
 		tests    command nm            binutils     binutils           binutils
 		tests    command spin          spin         -                  -
+		tests    command mandoc        mandoc       mandoc             mandoc
 		examples module  libcrypto>=3.0 libssl-dev  openssl-devel      openssl
 		lint     command clang         clang        clang              clang
 		lint     command clang-format  clang-format clang-tools-extra  clang
