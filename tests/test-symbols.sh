@@ -61,6 +61,31 @@ constructors() {
 	readelf -SW "$OBJECTS"/*.o | grep -E '\.(init_array|ctors|fini_array|dtors)'
 }
 
+# What a variable of the library would be in, once it is loaded; the C run-time's own apart.
+writable() {
+	nm --format=sysv "$LIBRARY" | awk -F'|' '{ gsub(/ /, "", $1) } $7 ~ /^\.t?(data|bss)$/ && $4 ~ /OBJECT|TLS/ { print $1 }' |
+		grep -vxE '__dso_handle|__TMC_END__|completed\.[0-9]+'
+}
+
+# Its own functions are not looked up by name: a program's of the same name does not come between.
+own_relocations() {
+	readelf -rW "$LIBRARY" | grep -E ' iou_'
+}
+
+segments() {
+	readelf -lW "$LIBRARY" | awk '$1 ~ /^(LOAD|GNU_STACK|GNU_RELRO)$/'
+}
+
+# Sections that are writable, but those that any library has.
+other_writable() {
+	readelf -SW "$LIBRARY" | sed 's/^ *\[ *[0-9]*\] *//' |
+		awk '$7 ~ /W/ { print $1 }' | grep -vxE '\.(data|bss|tm_clone_table|init_array|fini_array|data\.rel\.ro|dynamic|got)'
+}
+
+other_libraries() {
+	dynamic | grep NEEDED | grep -vE '\[(liburing\.so\.2|libc\.so\.6|libpthread\.so\.0|ld-linux[a-z0-9.-]*)\]'
+}
+
 empty() {
 	[[ -z $(<"$1") ]]
 }
@@ -81,13 +106,19 @@ tap_ok 'each function has a version' says_nothing unversioned
 tap_ok 'the soname is libiou.so.1' grep -q 'SONAME.*\[libiou\.so\.1\]' <(dynamic)
 tap_ok 'it needs liburing' grep -q 'NEEDED.*\[liburing\.so\.2\]' <(dynamic)
 tap_ok 'it can be unloaded' says_nothing grep NODELETE <(dynamic)
-for part in MAJOR MINOR MICRO; do
-	version+=${version:+.}$(sed -n "s/^#define IOU_VERSION_$part //p" "$header")
-done
-tap_ok "the header's version is the project's" test "$version" = "$VERSION"
+tap_ok 'there are segments to look at' grep -q LOAD <(segments)
+tap_ok 'a part of it is read-only once it is loaded' grep -q GNU_RELRO <(segments)
+tap_ok 'all is bound then' grep -q 'FLAGS_1.*NOW' <(dynamic)
+tap_ok 'no section is writable but those that any library has' says_nothing other_writable
+tap_ok 'nothing is both writable and executable' says_nothing grep 'RWE' <(segments)
+tap_ok 'its code is not written to' says_nothing grep TEXTREL <(dynamic)
+tap_ok 'it has no search path of its own' says_nothing grep -E 'RPATH|RUNPATH' <(dynamic)
+tap_ok 'it does not look its own functions up' says_nothing own_relocations
 if [[ -n $OBJECTS ]]; then
 	tap_ok 'there are object files' test -n "$(nm "$OBJECTS"/*.o)"
 	tap_ok 'the library has no variables' says_nothing variables
+	tap_ok 'nor has what is linked to it' says_nothing writable
+	tap_ok 'it needs no other libraries' says_nothing other_libraries
 	tap_ok 'the library has no constructors' says_nothing constructors
 fi
 tap_end

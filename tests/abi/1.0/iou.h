@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOU_H
+#define IOU_H
+
+/**
+ * @file
+ * libiou: an I/O-oriented, callback-driven scheduler on io_uring, with worker threads for CPU-bound work.
+ *
+ * A program takes an op, prepares any io_uring operation in it with liburing's own helpers, queues it with a
+ * callback, and lets iou_run() drive everything:
+ *
+ *	iou_op_t *op = iou_op_new(iou);
+ *
+ *	io_uring_prep_read(op->sqe, fd, buf, sizeof(buf), 0);
+ *	iou_op_queue(iou, op, have_read, op);
+ *	iou_run(iou);
+ *
+ * No opcode is wrapped: every operation with a 64-byte SQE and a 16-byte CQE works, those of future kernels too.
+ *
+ * # Rules that hold unless a function says otherwise
+ *
+ * **Errors.** Functions return 0 or a count, or a negative errno. Those that return a pointer return NULL and set
+ * errno. On failure nothing has changed. NULL where a pointer is needed is -EINVAL. Nothing here prints, exits,
+ * or aborts on a run-time error or on an argument that can be checked.
+ *
+ * **Threads.** Everything belongs to the loop thread: the first thread that flushes or runs. Before that an instance
+ * may be set up by one thread and handed to another. iou_quit(), iou_post(), iou_hold() and iou_release() may be
+ * called from any thread, iou_quit() from signal handlers as well. Two instances never interact.
+ *
+ * **Callbacks.** All functions may be called from a callback but iou_run(), iou_run_once() and iou_drain(), which
+ * answer -EBUSY there. A callback returns 0 (or any positive number) to go on, or a negative number to end the run
+ * with it. Callbacks run one at a time on the thread that runs, never from inside the call that queued them.
+ *
+ * **Descriptors.** To close one that is the library's (a daemon that closes all from 3 on) is the program's error, all
+ * the more as others may get its number. Nothing is lost then, and iou_free() works. While the numbers stay unused,
+ * I/O goes on, or the run returns an error; word from other threads reaches a waiting loop late: after some seconds as
+ * long as it has jobs or is held, else (iou_quit(), posts of who does not hold) with its next completion; and
+ * iou_fd() may tell of nothing any more.
+ *
+ * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
+ * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.
+ *
+ * **Since.** Everything here is there since version 1.0.
+ *
+ * # What the library promises
+ *
+ * - **G1 exactly once.** A queued op gets one callback per completion and exactly one final one, never from inside
+ *   the call that queued it, and never before the kernel has let go of the op's memory.
+ * - **G2 re-arming.** Inside its final callback an op may be queued again, with no allocation.
+ * - **G3 depth.** Any number of ops can be queued on a ring of any size; a full queue never reaches the caller.
+ * - **G4 order.** Ops reach the kernel in queueing order; a linked chain is never split over two submissions.
+ * - **G5 waiting.** A parked loop uses no CPU. A finished job, a post, the last release or a quit wakes it at once.
+ * - **G6 errors.** A negative callback result ends the run; everything else stays queued, in order.
+ * - **G7 quit.** iou_quit() ends a run after the callback that is running, or else the next run.
+ * - **G8 cancel.** An op that is cancelled still gets its final callback: with -ECANCELED, or with its real result.
+ * - **G9 free.** After iou_free() no thread runs, no descriptor is open and no buffer is written to.
+ * - **G10 resize.** At any time where the kernel can; a failed iou_resize() leaves the working ring as it was.
+ * - **G11 multishot.** One callback per CQE; IORING_CQE_F_MORE in op->flags tells that more come.
+ * - **G12 failure.** Later failures never lose an op.
+ * - **G13 no globals.** No constructors, no static mutable state, no atexit, no thread before it is needed.
+ * - **G14 fork.** As said above.
+ * - **G15 signals.** EINTR never ends a run and never reaches the caller.
+ * - **G16 anywhere.** Reserved for hosts without io_uring: see @ref IOU_ENGINE_THREADS.
+ * - **G17 fairness.** A turn of the loop delivers only what was there when it began.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <liburing.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The version of this header; iou_version() tells that of the library a program runs with. */
+#define IOU_VERSION_MAJOR 1
+#define IOU_VERSION_MINOR 0
+#define IOU_VERSION_MICRO 0
+
+/** An instance: one ring, its loop, and the worker threads that serve it. Opaque. */
+typedef struct iou_t iou_t;
+
+/**
+ * An operation. Only the library allocates these; later versions may append fields.
+ *
+ * **Life.** iou_op_new() hands one out. iou_op_queue() or iou_op_async() gives it back to the library, which calls
+ * the callback for each completion. After the final callback (the one in which flags does not have IORING_CQE_F_MORE)
+ * the op is recycled as the callback returns, unless the callback queued it again. Until then all fields stay
+ * readable. A pointer to a recycled op is a dangling pointer: the op may already live another life, and then no call
+ * can tell.
+ */
+typedef struct iou_op_t {
+	/**
+	 * The submission, 64 bytes, all zero after iou_op_new(): fill it with io_uring_prep_*() and
+	 * io_uring_sqe_set_flags(). What it points to (buffers, paths, iovecs, timespecs, addresses), and the
+	 * descriptors that it names, must stay valid until the final callback: queueing does not pin them.
+	 *
+	 * iou_op_queue() sets sqe->user_data to the op's identity, for use as the target of operations that name
+	 * another one (io_uring_prep_cancel64(), _timeout_update(), _timeout_remove(), _poll_update(),
+	 * _poll_remove()) and of iou_cancel_id(). It is valid until the final callback, and another op has it
+	 * again only after 2^40 lives.
+	 */
+	struct io_uring_sqe *sqe;
+	/** What the operation came to: cqe->res, or the work function's return value. */
+	int result;
+	/** cqe->flags: IORING_CQE_F_MORE, IORING_CQE_F_BUFFER and the buffer's id, IORING_CQE_F_NOTIF, ... */
+	unsigned flags;
+} iou_op_t;
+
+/** @name Flags of iou_config_t
+ * @{ */
+/**
+ * Calls may come from any thread, one at a time (the program serializes them). A thread that submitted must outlive
+ * its ops: from its exit on they may end with -ECANCELED, or not before something else happens to them. The ring is
+ * then not a single-issuer one, and somewhat slower.
+ */
+#define IOU_ANY_THREAD (1U << 0)
+/** A kernel thread submits (IORING_SETUP_SQPOLL). It spins, so it doubles the CPU used; rarely worth it. */
+#define IOU_SQPOLL (1U << 1)
+/** Reserved: 128-byte SQEs; -EINVAL for now. */
+#define IOU_SQE128 (1U << 2)
+/** Reserved: 32-byte CQEs; -EINVAL for now. */
+#define IOU_CQE32 (1U << 3)
+/** @} */
+
+/** @name Engines
+ * The environment variable LIBIOU_ENGINE (uring or threads; not read in setuid programs) overrides IOU_ENGINE_AUTO
+ * alone.
+ * @{ */
+/** The best that works here. */
+#define IOU_ENGINE_AUTO 0
+/** io_uring, or an error. */
+#define IOU_ENGINE_URING 1
+/** Threads and epoll in user space. Not in this version: iou_new_with() fails with ENOTSUP. */
+#define IOU_ENGINE_THREADS 2
+/** @} */
+
+/**
+ * How to make an instance. Zero it, set size to sizeof(iou_config_t), then what matters: all-zero but for size is the
+ * sane default. A shorter size than version 1.0's is EINVAL; in a longer one the tail that the library does not know
+ * must be zero (else E2BIG).
+ */
+typedef struct iou_config_t {
+	/** sizeof(iou_config_t) as the caller knows it. */
+	size_t size;
+	/** Bytes of stack for each worker thread; 0: the system's default. Less than PTHREAD_STACK_MIN is EINVAL. */
+	size_t stack_size;
+	/**
+	 * Called on the loop for each CQE that belongs to no op: ring messages, SQEs the program submitted through
+	 * iou_ring(). Gets a copy, valid during the call, and foreign_cqe_data. A callback like the others: a
+	 * negative result ends the run. NULL: they are counted (iou_stats_t) and dropped.
+	 */
+	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
+	void *foreign_cqe_data;
+	/** SQ entries, rounded up to a power of two; at most 32,768; 0: 128. */
+	uint32_t entries;
+	/** CQ entries, rounded up likewise, not fewer than entries; at most 65,536; 0: twice the SQ's. */
+	uint32_t cq_entries;
+	/** IOU_ANY_THREAD, IOU_SQPOLL. Unknown bits are EINVAL. */
+	uint32_t flags;
+	/** IOU_ENGINE_*. */
+	uint32_t engine;
+	/** At most so many worker threads, up to 4,096; 0: one per CPU this process may use (affinity, cgroup quota). */
+	uint32_t workers;
+	/** Limits of the kernel's own threads for the owner (IORING_REGISTER_IOWQ_MAX_WORKERS); 0: the kernel's. */
+	uint32_t iowq_bounded;
+	uint32_t iowq_unbounded;
+	/** Must be zero (else EINVAL). */
+	uint32_t reserved[3];
+} iou_config_t;
+
+/** What iou_info() tells. Set size to sizeof(iou_info_t) before the call. */
+typedef struct iou_info_t {
+	/** In: the caller's sizeof. Out: how many bytes were filled in. */
+	size_t size;
+	/** Why this engine was chosen, in words; static storage, never NULL. */
+	const char *reason;
+	/** IOU_ENGINE_URING or IOU_ENGINE_THREADS. */
+	uint32_t engine;
+	/** The errno with which the kernel refused a ring; 0 where it did not. */
+	int32_t engine_error;
+	/** IORING_SETUP_* flags that the ring was made with. */
+	uint32_t ring_flags;
+	/** IORING_FEAT_* of the ring. */
+	uint32_t ring_features;
+	/** Sizes of the two queues. */
+	uint32_t sq_entries;
+	uint32_t cq_entries;
+	/** At most so many worker threads, and how many have been started. */
+	uint32_t workers;
+	uint32_t workers_started;
+} iou_info_t;
+
+/** What iou_stats() tells. Set size to sizeof(iou_stats_t) before the call. */
+typedef struct iou_stats_t {
+	/** In: the caller's sizeof. Out: how many bytes were filled in. */
+	size_t size;
+	/** Bytes held for ops; grows with the largest number of ops alive at once, and is given back by iou_free(). */
+	size_t pool_bytes;
+	/** How many ops are in each state now. */
+	uint64_t ops_new;       /**< taken, not yet queued */
+	uint64_t ops_queued;    /**< queued, not yet submitted */
+	uint64_t ops_submitted; /**< submitted, final completion not yet delivered */
+	uint64_t ops_waiting;   /**< jobs no worker has begun */
+	uint64_t ops_working;   /**< jobs a worker is at */
+	uint64_t ops_finished;  /**< jobs done, not yet seen by the loop */
+	uint64_t ops_completed; /**< result is there, callback due or running */
+	/** How many of each there have been. */
+	uint64_t n_submitted; /**< SQEs given to the kernel, the library's own among them */
+	uint64_t n_enters;    /**< calls of io_uring_enter() */
+	uint64_t n_cqes;      /**< CQEs taken from the ring */
+	uint64_t n_foreign;   /**< of these, the ones that belonged to no op */
+	uint64_t n_callbacks; /**< callbacks run */
+	uint64_t n_wakeups;   /**< wake-ups the parked loop was sent */
+} iou_stats_t;
+
+/**
+ * The version of the library a program runs with, as "1.0.0". Any thread; static storage.
+ */
+const char *iou_version(void);
+
+/** @name Life cycle
+ * @{ */
+
+/**
+ * A new instance with defaults: iou_new_with() with these entries.
+ *
+ * @param entries SQ entries, rounded up to a power of two; 1 to 32,768. It bounds how much is submitted per system
+ *                call, not how many ops can be queued or in flight.
+ * @returns the instance, to be given to iou_free(); or NULL with errno set as by iou_new_with(), EINVAL for 0
+ *          entries.
+ */
+iou_t *iou_new(unsigned entries);
+
+/**
+ * A new instance.
+ *
+ * The ring is created here, disabled, and bound to the loop thread by its first flush or run; registrations through
+ * iou_ring() work before that. No thread is started.
+ *
+ * @param config what to make; not kept.
+ * @returns the instance, to be given to iou_free(); or NULL with errno:
+ *   - EINVAL: config is NULL or too short, a value is out of range, or a flag or reserved field is set that must not
+ *     be;
+ *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
+ *     4,096);
+ *   - ENOTSUP: the engine asked for is not in this version;
+ *   - ENOMEM, EMFILE, ENFILE: no memory (or RLIMIT_MEMLOCK, before Linux 5.12), no descriptors;
+ *   - ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
+ *     kernel.io_uring_disabled); any other errno of io_uring_setup(2).
+ */
+iou_t *iou_new_with(const iou_config_t *config);
+
+/**
+ * End everything, deliver what is due, and free the instance.
+ *
+ * Cancels again and again until nothing is in flight, waits until the kernel has let go of all memory, delivers the
+ * final callbacks, runs jobs of iou_async() to their end and delivers posts, joins the workers, and frees. The wait
+ * has no bound that the library could set (a read from a dead server, SEND_ZC to a peer that never reads);
+ * iou_drain() has one. Ops that were allocated and never queued are freed without a callback.
+ *
+ * Where the ring cannot be used any more (it has failed, see iou_run(), or the loop thread has exited) and has ops in
+ * flight, it is closed, the kernel is given a tenth of a second to cancel them, and their callbacks are told
+ * -ECANCELED. No kernel tells whether it has let go of such an op's memory: what a disk still writes to should be
+ * kept for longer. Where it refuses io_uring_register(2) as well, it lets go of the ring, and of what its own threads
+ * are at (IOSQE_ASYNC), only when the loop thread exits.
+ *
+ * During this delivery nothing new starts: iou_op_new(), iou_async(), iou_op_async(), iou_post() and iou_hold() fail
+ * with ESHUTDOWN; an op queued again in its final callback is recycled without another; one that was allocated
+ * earlier and is queued now gets -ECANCELED; results of callbacks, and iou_quit(), are ignored; iou_run(),
+ * iou_run_once(), iou_drain() and iou_resize() give -EBUSY.
+ *
+ * **From a callback** it returns NULL, and is carried out when the outermost run returns; that returns -ECANCELED.
+ *
+ * **Threads.** The loop thread; any thread if none has flushed or run yet, if the loop thread has exited, or with
+ * IOU_ANY_THREAD. From another thread while the loop thread lives: only if nothing is in flight. A thread that holds
+ * (iou_hold()) may call iou_post() and, last, iou_release(), and iou_free() may follow as soon as the run has
+ * returned: it waits until such calls have left the library, likewise iou_quit(). A call that begins later is the
+ * caller's error.
+ *
+ * **Fork.** In a child it releases what the child has of the instance. A child that neither calls it nor execve() keeps
+ * the ring open: when the parent frees the instance everything in flight ends all the same, but an idle thread of the
+ * kernel's (iou-wrk) can stay with the parent for as long.
+ *
+ * @param iou the instance; NULL is fine.
+ * @returns NULL; or iou itself, with nothing freed and errno EBUSY: ops are in flight that belong to another live
+ * thread.
+ */
+iou_t *iou_free(iou_t *iou);
+
+/**
+ * Cancel everything and deliver it, within a bound. The rules of delivery are those of iou_free(), but that posts and
+ * holds are still accepted; holds are not waited for. iou_quit() is kept for the next run. Afterwards the instance is
+ * usable.
+ *
+ * @param timeout at most this long, relative, CLOCK_MONOTONIC; NULL: for as long as it takes.
+ * @returns 0: no op and no job is left; or
+ *   - -ETIME: some would not end in time; they stay in flight, cancelled;
+ *   - -EINVAL: timeout is not a time; -EPERM: not the loop thread; -EBUSY: called from a callback;
+ *   - -ECANCELED: a callback called iou_free(): the instance is gone;
+ *   - as iou_run() otherwise.
+ */
+int iou_drain(iou_t *iou, const struct timespec *timeout);
+
+/**
+ * Give the ring another size. Ops that are queued stay so; iou_fd() stays the same.
+ *
+ * At any time, also in callbacks, with ops in flight and everything that is registered, where the kernel can do that
+ * in place (Linux 6.13, for rings that have IORING_SETUP_DEFER_TASKRUN, see iou_info(), once they have flushed or
+ * run). Elsewhere the ring is built anew, and then ops that the kernel has, and registered files or buffers that can
+ * be seen in the ring's fdinfo, make it -EBUSY. What else was registered through iou_ring() does not survive that.
+ *
+ * @param entries as for iou_new().
+ * @returns 0; or, with the ring as it was,
+ *   - -EINVAL: entries is 0 or more than 32,768; -EPERM: not the loop thread;
+ *   - -EBUSY: see above; or iou_free() or iou_drain() is delivering;
+ *   - any errno with which iou_new() can fail; -ENOTRECOVERABLE: there was no memory to map the resized ring, nor for
+ *     the old size: the ring has failed for good (see iou_run()).
+ */
+int iou_resize(iou_t *iou, unsigned entries);
+
+/**
+ * The ring, for liburing's registrations (files, buffers, buffer rings). Not for submitting before the first run.
+ * SQEs that the program submits through it complete as foreign_cqe; they are not seen by iou_pending(), iou_resize()
+ * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
+ * iou_free().
+ *
+ * Their user_data, and that of ring messages (IORING_OP_MSG_RING), may be anything but the identity of an op that has
+ * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's.
+ *
+ * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
+ */
+struct io_uring *iou_ring(iou_t *iou);
+/** @} */
+
+/** @name Operations
+ * @{ */
+
+/**
+ * Take an op. Its SQE is all zero, result and flags are 0.
+ *
+ * @returns the op, to be given to iou_op_queue(), iou_op_async() or iou_op_free(); or NULL with errno:
+ *   - ENOMEM: no memory, or more than 16.7 million ops are alive;
+ *   - ESHUTDOWN: iou_free() or iou_drain() is delivering;
+ *   - EINVAL, EOWNERDEAD.
+ */
+iou_op_t *iou_op_new(iou_t *iou);
+
+/**
+ * Queue an op. It reaches the kernel with the next iou_flush() or turn of the loop, in queueing order.
+ *
+ * The op must be new, or in its final callback. There, with the SQE untouched, this repeats the operation; before
+ * another is prepared in it call iou_op_reset(). Flags of the SQE with a meaning of their own here:
+ *   - IOSQE_IO_LINK, IOSQE_IO_HARDLINK: chains are never split; one that is open when a flush or the turn submits
+ *     ends there, as in the kernel; one longer than the ring makes the ring grow as by iou_resize(), or ends with
+ *     -E2BIG where it cannot;
+ *   - IOSQE_IO_DRAIN: this op (or its whole chain) and all behind it wait until every op queued before has
+ *     completed; jobs do not count. Carried out by the library;
+ *   - IOSQE_CQE_SKIP_SUCCESS: success recycles the op without a callback, failure and cancellation call it, and the
+ *     ops linked behind a failure each get their own. Failure is what it is for the kernel's links: a negative
+ *     result, or a short transfer (read, write and their variants, splice, tee, and send or recv with MSG_WAITALL).
+ *     Carried out by the library.
+ *
+ * IORING_POLL_UPDATE_USER_DATA completes with -EINVAL, since identities belong to the library.
+ *
+ * **A call in error** (op or cb NULL, op neither new nor in its final callback) has no effect and is remembered: the
+ * next iou_flush(), iou_run() or iou_run_once() returns -EINVAL once, before anything else.
+ *
+ * @param cb called on the loop for each completion, with cb_data; see "Callbacks" at the top.
+ */
+void iou_op_queue(iou_t *iou, iou_op_t *op, int (*cb)(void *cb_data), void *cb_data);
+
+/**
+ * Make a new op's SQE, or that of one in its final callback, all zero. Needed before another operation is prepared in
+ * an op: from liburing 2.6 on io_uring_prep_*() leaves flags, ioprio, buf_index, personality, file_index and more
+ * alone. A call in error is remembered as by iou_op_queue().
+ */
+void iou_op_reset(iou_t *iou, iou_op_t *op);
+
+/**
+ * Give back an op that was never queued. NULL is fine, and so is an op in its final callback, which is recycled
+ * anyway. Any other op is an error: it has no effect and is remembered as by iou_op_queue().
+ */
+void iou_op_free(iou_t *iou, iou_op_t *op);
+
+/**
+ * Try to cancel an op. The truth is the op's own final callback: -ECANCELED, or its real result. An op that has not
+ * been submitted, or a job of iou_op_async() that has not started, always ends with -ECANCELED, and as in the kernel
+ * so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the kernel like an op that is queued
+ * now.
+ *
+ * @returns 0: an attempt was made; or
+ *   - -EALREADY: its work is running, or it has ended and its callback is due;
+ *   - -ENOENT: it is in its final callback, or was recycled (if it already lives another life this cannot be told:
+ *     keep op->sqe->user_data and use iou_cancel_id() where that may happen);
+ *   - -EINVAL: it was never queued; -ENOMEM: no memory for the request; -EOWNERDEAD.
+ */
+int iou_op_cancel(iou_t *iou, iou_op_t *op);
+
+/**
+ * iou_op_cancel() by identity.
+ *
+ * @param user_data op->sqe->user_data as it was after iou_op_queue() or iou_op_async().
+ * @returns as iou_op_cancel(); -ENOENT if that life has ended or never was.
+ */
+int iou_cancel_id(iou_t *iou, __u64 user_data);
+
+/**
+ * Try to cancel all ops, and jobs of iou_op_async(). Jobs of iou_async() have no way to tell that their work did not
+ * run, so they are left alone, and so are posts. An op that a former call did not end counts again. SQEs that were
+ * submitted through iou_ring() may be cancelled as well.
+ *
+ * @returns how many attempts were made; or -EINVAL, -EOWNERDEAD.
+ */
+int iou_cancel_all(iou_t *iou);
+/** @} */
+
+/** @name The loop
+ * @{ */
+
+/**
+ * Submit what is queued, now. Does not wait, unless the kernel has no memory for requests: then it tries for some 10
+ * milliseconds, and leaves the rest to the next flush or turn. Ops that must wait for their turn (IOSQE_IO_DRAIN)
+ * stay queued.
+ *
+ * @returns 0; or
+ *   - -EINVAL: an earlier call was in error, see iou_op_queue();
+ *   - -EPERM: not the loop thread; -EOWNERDEAD: in a forked child;
+ *   - any other errno: the ring has failed for good (see iou_run()).
+ */
+int iou_flush(iou_t *iou);
+
+/**
+ * Drive everything until nothing is left to do (see iou_pending()), a callback returns a negative number, or
+ * iou_quit(). Afterwards it may be called again, and goes on where it ended.
+ *
+ * @returns 0: nothing is left, or quit (iou_pending() tells them apart); or
+ *   - the negative result of a callback; of a job of iou_async() likewise, after its completion callback has run (if
+ *     that is negative too, the job's counts);
+ *   - -EINVAL: an earlier call was in error, see iou_op_queue();
+ *   - -EPERM: not the loop thread; -EBUSY: called from a callback; -EOWNERDEAD: in a forked child;
+ *   - -ECANCELED: a callback called iou_free(): the instance is gone;
+ *   - -EBADR: the kernel has dropped completions for want of memory; or another errno of io_uring_enter(2) that
+ *     repeating cannot mend. From then on each run returns it, and iou_free() is all that works.
+ */
+int iou_run(iou_t *iou);
+
+/**
+ * One turn for a foreign loop: submit, wait until there is something to deliver, deliver what is there, submit what
+ * its callbacks queued.
+ *
+ * @param timeout wait at most this long, relative, CLOCK_MONOTONIC; NULL: for as long as it takes; {0, 0}: do not
+ * wait.
+ * @returns how many callbacks were run (0: time out, quit, or nothing to wait for); or as iou_run(), and -EINVAL:
+ *          timeout is not a time.
+ */
+int iou_run_once(iou_t *iou, const struct timespec *timeout);
+
+/**
+ * How much keeps iou_run() going: ops queued or submitted, jobs, callbacks due, posts, holds. An op whose final
+ * callback is running does not count.
+ *
+ * @returns the number, at most INT_MAX; 0: iou_run() would return at once; or -EINVAL, -EOWNERDEAD.
+ */
+int iou_pending(iou_t *iou);
+
+/**
+ * End the current run after the callback that is running, or the next run if none is. Consumed when it does; what is
+ * queued stays so, and what is in flight goes on. Any thread, and signal handlers. Two before a run ends count as
+ * one.
+ *
+ * @returns 0; or -EINVAL, -EOWNERDEAD.
+ */
+int iou_quit(iou_t *iou);
+
+/**
+ * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event): readable, level-triggered, whenever
+ * iou_run_once() would run a callback. Made on the first call; the same descriptor and open file for the life of the
+ * instance, across iou_resize(). The library's: do not close or read it. After queueing or cancelling outside
+ * callbacks call iou_flush().
+ *
+ * @returns the descriptor; or
+ *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), epoll_create1(2) and epoll_ctl(2);
+ *   - -EBUSY: the program has registered an eventfd with the ring, which the library would need to do;
+ *   - -EINVAL, -EOWNERDEAD; any other errno: the ring has failed for good (see iou_run()).
+ */
+int iou_fd(iou_t *iou);
+/** @} */
+
+/** @name CPU-bound work
+ * Jobs run on worker threads, which are started as they are needed, block all signals, and are named iou-worker.
+ * A job starts when it is queued, not at the next flush. A job may call iou_quit(), iou_post(), iou_hold() and
+ * iou_release(). One that forks must not return in the child.
+ * @{ */
+
+/**
+ * Run async_cb(async_cb_data) on a worker, then completion_cb(completion_cb_data) on the loop. Such a job is never
+ * cancelled.
+ *
+ * @param async_cb a negative result ends the run with it, after completion_cb has run.
+ * @param completion_cb may be NULL.
+ * @returns 0; or
+ *   - -ENOMEM: no memory; -EAGAIN: no worker thread could be started, and none runs;
+ *   - -ESHUTDOWN: iou_free() or iou_drain() is delivering; -EINVAL; -EOWNERDEAD.
+ */
+int iou_async(iou_t *iou, int (*async_cb)(void *async_cb_data), void *async_cb_data,
+	      int (*completion_cb)(void *completion_cb_data), void *completion_cb_data);
+
+/**
+ * The same for an op: work(work_data) on a worker, its result in op->result, then cb(cb_data) on the loop as the op's
+ * final callback. It can be cancelled before it starts. The op's SQE is used as storage and is all zero in the
+ * callback; op->sqe->user_data is the op's identity until then.
+ *
+ * @param op new, or in its final callback.
+ * @returns as iou_async(), -EINVAL also for an op in any other state or a NULL work or cb; on failure the op is as it
+ * was.
+ */
+int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *work_data, int (*cb)(void *cb_data),
+		 void *cb_data);
+/** @} */
+
+/** @name Other threads
+ * @{ */
+
+/**
+ * Run cb(cb_data) on the loop. Posts are delivered in the order they were made. Any thread; not signal handlers.
+ *
+ * A post that has not been delivered keeps iou_run() going, but a loop that has ended is not started by it: a thread
+ * that will post calls iou_hold() first, or has somebody do so for it.
+ *
+ * @returns 0; or -ENOMEM: no memory; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
+ */
+int iou_post(iou_t *iou, int (*cb)(void *cb_data), void *cb_data);
+
+/**
+ * Keep iou_run() alive until iou_release() has been called as often. Any thread; not signal handlers.
+ *
+ * @returns 0; or -EOVERFLOW: held INT_MAX times; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
+ */
+int iou_hold(iou_t *iou);
+
+/**
+ * Undo one iou_hold(). Any thread; not signal handlers. iou_free() may follow in the loop thread as soon as the run
+ * has returned, also while this call is still returning.
+ *
+ * @returns 0; or -EINVAL: nothing is held; -EOWNERDEAD.
+ */
+int iou_release(iou_t *iou);
+/** @} */
+
+/** @name What am I running on
+ * @{ */
+
+/**
+ * Engine, why, ring flags and features, sizes, workers.
+ *
+ * @param info size set to sizeof(iou_info_t) by the caller; filled in, and size set to how much of it.
+ * @returns 0; or -EINVAL: info is NULL or shorter than version 1.0's; -EOWNERDEAD.
+ */
+int iou_info(iou_t *iou, iou_info_t *info);
+
+/**
+ * Counters, as of now.
+ *
+ * @param stats size set to sizeof(iou_stats_t) by the caller; filled in, and size set to how much of it.
+ * @returns 0; or -EINVAL: stats is NULL or shorter than version 1.0's; -EOWNERDEAD.
+ */
+int iou_stats(iou_t *iou, iou_stats_t *stats);
+/** @} */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Names and versions are the same wherever they stand: meson.build (from the environment: VERSION), iou.h, libiou.map, the
+# news, the pages of the manual, and what packages are made of. The rules are in meson.build.
+set -u
+# shellcheck source=tests/tap.sh
+. "$SOURCE/tests/tap.sh"
+
+cd "$SOURCE" || tap_bail "there is no $SOURCE"
+major=${VERSION%%.*}
+minor=${VERSION#*.}
+minor=${minor%.*}
+
+# is EXPECTED COMMAND...: what the command prints.
+is() {
+	local said
+	said=$("${@:2}")
+	echo "'$said', not '$1'"
+	[[ $said == "$1" ]]
+}
+
+header_version() {
+	sed -n 's/^#define IOU_VERSION_\(MAJOR\|MINOR\|MICRO\) \([0-9]*\)$/\2/p' include/iou.h | paste -sd.
+}
+
+news_version() {
+	sed -n 's/^## \([0-9.]*\).*/\1/p' NEWS.md | head -n 1
+}
+
+# The nodes of the map, each with the one that it follows.
+nodes() {
+	sed -nE 's/^(LIBIOU_[0-9.]+) \{$/\1 NODE/p; s/^\}( LIBIOU_[0-9.]+)?;$/\1 END/p' lib/libiou.map
+}
+
+# Each node follows the one before, the first none.
+nodes_follow() {
+	local previous='' name what
+	while read -r name what; do
+		if [[ $name == END ]]; then
+			name='' what=END
+		fi
+		if [[ $what == END ]]; then
+			[[ $name == "$previous" ]] || return
+			previous=$current
+		else
+			current=$name
+		fi
+	done < <(nodes)
+	[[ -n $previous ]]
+}
+
+last_node() {
+	nodes | sed -n 's/ NODE$//p' | tail -n 1
+}
+
+# That of the version, or an older one: not every version adds a function.
+last_node_is_no_later() {
+	local last
+	last=$(last_node)
+	[[ $last == LIBIOU_$major.* && ${last#LIBIOU_"$major".} -le $minor ]]
+}
+
+[[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || tap_bail "the version is $VERSION"
+tap_ok "the header's version" is "$VERSION" header_version
+tap_ok 'the news begin with it' is "$VERSION" news_version
+tap_ok 'the nodes of the map follow each other' nodes_follow
+tap_ok 'the last one is not of a later version' last_node_is_no_later
+tap_ok 'the header of this minor version is kept' test -e "tests/abi/$major.$minor/iou.h"
+tap_ok 'no page is of a later version' says_nothing \
+	sh -c 'grep -ohE "since libiou [0-9.]+[0-9]" doc/man/*.[37] | sort -u | grep -vE "libiou 1\.[0-9]+$"'
+tap_end
