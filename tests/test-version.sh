@@ -61,12 +61,42 @@ last_node_is_no_later() {
 	[[ $last == LIBIOU_$major.* && ${last#LIBIOU_"$major".} -le $minor ]]
 }
 
+# What packages are made of: the version that is packed.
+debian_version() {
+	sed -n '1s/^libiou (\(.*\)-[^-]*) .*/\1/p' packaging/debian/changelog
+}
+
+spec_version() {
+	sed -n 's/^Version: *//p' packaging/libiou.spec
+}
+
+pkgbuild_version() {
+	sed -n 's/^pkgver=//p' packaging/PKGBUILD
+}
+
+map_symbols() {
+	awk '/^LIBIOU/ { node = $1; print node "@" node } /^\tiou_/ { sub(/;/, "", $1); print $1 "@" node }' lib/libiou.map | sort
+}
+
+debian_symbols() {
+	sed -n 's/^ \([^ ]*@LIBIOU[^ ]*\) .*/\1/p' packaging/debian/libiou1.symbols | sort
+}
+
+same_symbols() {
+	[[ -n $(map_symbols) ]] && diff <(map_symbols) <(debian_symbols)
+}
+
 [[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || tap_bail "the version is $VERSION"
 tap_ok "the header's version" is "$VERSION" header_version
 tap_ok 'the news begin with it' is "$VERSION" news_version
 tap_ok 'the nodes of the map follow each other' nodes_follow
 tap_ok 'the last one is not of a later version' last_node_is_no_later
 tap_ok 'the header of this minor version is kept' test -e "tests/abi/$major.$minor/iou.h"
+tap_ok "the version of Debian's packages" is "$VERSION" debian_version
+tap_ok 'the version of the spec' is "$VERSION" spec_version
+tap_ok 'the version of the PKGBUILD' is "$VERSION" pkgbuild_version
+tap_ok "the symbols of Debian's package are those of the map" same_symbols
+tap_ok 'the packages are named after the SONAME' test -e "packaging/debian/libiou$major.symbols"
 tap_ok 'no page is of a later version' says_nothing \
 	sh -c 'grep -ohE "since libiou [0-9.]+[0-9]" doc/man/*.[37] | sort -u | grep -vE "libiou 1\.[0-9]+$"'
 tap_end
