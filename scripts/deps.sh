@@ -9,6 +9,7 @@
 #	sanitize	clang's sanitizers
 #	valgrind	valgrind
 #	coverage	gcovr
+#	packages	what packages for Debian, Fedora and Arch are made with on Debian, and looked at; libabigail
 #	bench	what libiou is compared with, and what bench/run counts and draws with
 # Debian and Ubuntu, Fedora and their kin, Arch. Nothing is installed, and nothing is printed, where nothing is missing.
 
@@ -39,6 +40,19 @@ deps_table() {
 		valgrind command valgrind      valgrind     valgrind           valgrind
 		valgrind header  valgrind/memcheck.h valgrind valgrind-devel   valgrind
 		coverage command gcovr         gcovr        gcovr              -
+		packages command abidiff       abigail-tools libabigail        libabigail
+		packages command git           git          git                git
+		packages command xz            xz-utils     xz                 xz
+		packages command cmake         cmake        cmake              cmake
+		packages command dpkg-buildpackage dpkg-dev -                  -
+		packages command dh            debhelper    -                  -
+		packages command fakeroot      fakeroot     fakeroot           fakeroot
+		packages command lintian       lintian      -                  -
+		packages command hardening-check devscripts -                  -
+		packages command rpmbuild      rpm          rpm-build          -
+		packages command rpmlint       rpmlint      rpmlint            -
+		packages command makepkg       makepkg      -                  pacman
+		packages command bsdtar        libarchive-tools bsdtar         libarchive
 		bench    module  libuv         libuv1-dev   libuv-devel        libuv
 		bench    header  ev.h          libev-dev    libev-devel        libev
 		bench    module  libevent      libevent-dev libevent-devel     libevent
