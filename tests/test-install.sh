@@ -36,6 +36,11 @@ run() {
 	LD_LIBRARY_PATH=$libdir "$@"
 }
 
+# What programs that link to the archive could get in the way of: all names are ours, and none is one of liburing's.
+foreign_names() {
+	nm -g --defined-only "$libdir/libiou.a" | awk 'NF == 3 { print $3 }' | grep -vE '^iou_'
+}
+
 needs_libiou() {
 	readelf -dW "$1" | grep -q 'NEEDED.*libiou\.so\.1'
 }
@@ -67,6 +72,10 @@ if [[ $KIND == shared ]]; then
 fi
 install_to "$static" "$work/static" || tap_bail 'the static library cannot be installed'
 tap_ok 'libiou.a is installed' installed libiou.a
+if [[ $SANITIZE == none ]]; then
+	tap_ok 'it has names' grep -q ' T iou_new$' <(nm -g "$libdir/libiou.a")
+	tap_ok 'they are all its own' says_nothing foreign_names
+fi
 find "$stage" -name 'libiou.so*' -delete
 tap_ok "the README's program links to libiou.a" compile "$work/readme-static" "$program" --static
 tap_ok 'it needs no libiou.so' not needs_libiou "$work/readme-static"
