@@ -355,7 +355,8 @@ for wrong in '--depth 0' '--depth -1' '--depth 1x' '--workers 0' '--workers' '--
 	tap_ok "wrong options: $wrong" status_is 1 iou_sum "${words[@]}" /dev/null
 done
 tap_ok 'help' eval 'iou_sum --help | grep -e --depth'
-tap_ok 'the page has the options of the help' diff <(iou_sum --help | grep -oE -- '^ +(-[a-z], )?--[a-z-]+' | grep -oE -- '--.*' | sort) \
+tap_ok 'the page has the options of the help' diff \
+	<(iou_sum --help | grep -oE -- '^ +(-[a-z], )?--[a-z-]+' | grep -oE -- '--.*' | sort) \
 	<(sed -n 's/^\.It .*Fl \(-[a-z-]*\).*/-\1/p' "$here/../doc/man/iou-sum.1" | sort)
 tap_ok 'version' eval 'iou_sum --version | grep "^iou-sum"'
 tap_ok 'progress is on standard error alone' eval '

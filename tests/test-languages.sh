@@ -13,7 +13,8 @@ trap 'rm -rf "$work"' EXIT
 bin=$1
 
 if [[ -n $CXX ]]; then
-	tap_ok 'C++: what it prints' diff <("$bin/raii") <(printf '%s\n' '3 to go' '2 to go' '1 to go' 'caught: that was the last one')
+	tap_ok 'C++: what it prints' diff <("$bin/raii") \
+		<(printf '%s\n' '3 to go' '2 to go' '1 to go' 'caught: that was the last one')
 else
 	tap_skip 'C++: what it prints' 'no C++ compiler'
 fi

@@ -15,7 +15,8 @@ all=$work/all
 
 # Of system calls and of other libraries there may be none here, and no index of those that are there.
 lint() {
-	(cd "$all" && grep -LZ '^\.so ' ./* | xargs -0 mandoc -T lint 2>/dev/null) | grep -vE 'referenced manual not found: Xr ([^i]|i[^o]|io[^u])'
+	(cd "$all" && grep -LZ '^\.so ' ./* | xargs -0 mandoc -T lint 2>/dev/null) |
+		grep -vE 'referenced manual not found: Xr ([^i]|i[^o]|io[^u])'
 }
 
 # What an alias leads to is there, and speaks of it.
