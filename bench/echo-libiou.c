@@ -11,6 +11,9 @@
 
 #define ENTRIES 512
 
+/* A request comes that soon, where the client is awake. */
+#define SPIN_NS 50000
+
 struct server {
 	iou_t *iou;
 	struct echo_buffers buffers;
@@ -67,10 +70,11 @@ static void receive(struct connection *connection)
 	iou_op_queue(connection->server->iou, op, have_message, connection);
 }
 
-static void serve(const int *fds, unsigned n_fds)
+static void serve_with(uint32_t flags, uint32_t spin_ns, const int *fds, unsigned n_fds)
 {
+	const iou_config_t config = { sizeof(config), .entries = ENTRIES, .flags = flags, .spin_ns = spin_ns };
 	struct connection *connections = bench_try_ptr(calloc(n_fds, sizeof(*connections)), "calloc");
-	struct server server = { .iou = bench_iou_new(ENTRIES) };
+	struct server server = { .iou = bench_try_ptr(iou_new_with(&config), "iou_new_with") };
 
 	echo_buffers_init(&server.buffers, iou_ring(server.iou), n_fds);
 	for (unsigned i = 0; i < n_fds; i++) {
@@ -84,7 +88,22 @@ static void serve(const int *fds, unsigned n_fds)
 	free(connections);
 }
 
+static void serve(const int *fds, unsigned n_fds)
+{
+	serve_with(0, 0, fds, n_fds);
+}
+
+static void serve_spinning(const int *fds, unsigned n_fds)
+{
+	serve_with(IOU_SPIN, SPIN_NS, fds, n_fds);
+}
+
 void echo_libiou(struct bench_run *run)
 {
 	echo_measure(run, serve);
+}
+
+void echo_libiou_spinning(struct bench_run *run)
+{
+	echo_measure(run, serve_spinning);
 }

@@ -179,11 +179,12 @@ typedef struct iou_config_t {
 	uint32_t iowq_bounded;
 	uint32_t iowq_unbounded;
 	/**
-	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, a worker that runs out of jobs looks for
-	 * another before it goes to sleep, and a loop for a job that is about to end; 0: not at all. To sleep and be woken
-	 * takes tens of microseconds. They spin only while the other is at work on another CPU, not if it was in vain the
-	 * last time, and never where the process may use one CPU only. Without IOU_SPIN: must be zero (else EINVAL), and
-	 * it is 50,000.
+	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, to look before going to sleep; 0: not at
+	 * all. To sleep and be woken takes tens of microseconds. A worker looks for a job, and a loop for a job that is
+	 * about to end, while the other is at work on another CPU; with IOU_SPIN a loop looks for anything that it waits
+	 * for, be that from its own CPU's other threads. None does where it was in vain the last time, nor for jobs where
+	 * the process may use one CPU only, nor at all where there is one. Without IOU_SPIN: must be zero (else EINVAL),
+	 * and it is 50,000.
 	 */
 	uint32_t spin_ns;
 	/** Must be zero (else EINVAL). */

@@ -57,7 +57,8 @@ struct iou_t {
 	/* Other threads. */
 	struct mailbox mailbox;
 	struct async async;
-	struct spin spin; /* of the loop, before it parks */
+	struct spin spin;   /* of the loop, before it parks */
+	bool spins_for_all; /* not for jobs alone */
 
 	/* The library's own requests, see own.c. */
 	struct op *wake;

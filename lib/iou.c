@@ -75,6 +75,7 @@ static void init(iou_t *iou, const iou_config_t *config)
 	iou__queue_init(&iou->inbox);
 	iou__timeouts_init(&iou->timeouts, &iou->ops, &iou->stage, &iou->inbox);
 	iou->spin.max_ns = config->spin_ns;
+	iou->spins_for_all = config->flags & IOU_SPIN && config->spin_ns && sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	iou__async_init(&iou->async, &iou->ops, &iou->mailbox, config->workers, config->stack_size, config->spin_ns);
 }
 

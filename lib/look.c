@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Looking for mail before the loop parks: a job that is about to end on another CPU is here sooner than the loop could
- * fall asleep and be woken.
+ * Looking before the loop parks: a job that is about to end on another CPU is here sooner than the loop could fall
+ * asleep and be woken. Of what else it waits for that cannot be known, so it looks for that only where the program has
+ * said for how long.
  */
 #include "internal.h"
 
@@ -10,25 +11,31 @@ static bool has_news(iou_t *iou)
 	return iou__has_deliverable(iou) || iou__has_to_stop(iou) || iou->engine->verbs->has_news(iou->engine);
 }
 
+static bool may_come_soon(iou_t *iou)
+{
+	return iou->spins_for_all || (iou->ops.n_jobs && iou__async_is_elsewhere(&iou->async));
+}
+
 bool iou__look_is_worthwhile(iou_t *iou, const struct timespec *timeout)
 {
 	const struct timespec longest = { .tv_nsec = iou->spin.max_ns };
 
-	if (!iou->spin.max_ns || !iou->ops.n_jobs || has_news(iou))
+	if (!iou->spin.max_ns || !(iou->spins_for_all || iou->ops.n_jobs) || has_news(iou))
 		return false;
 	iou__spin_begin(&iou->spin);
-	return iou__async_is_elsewhere(&iou->async) && !iou->spin.is_in_vain &&
-	       (!timeout || !iou__time_is_shorter(timeout, &longest));
+	return may_come_soon(iou) && !iou->spin.is_in_vain && (!timeout || !iou__time_is_shorter(timeout, &longest));
 }
 
 void iou__look(iou_t *iou)
 {
-	while (!has_news(iou) && iou__async_is_elsewhere(&iou->async) && iou__spin_goes_on(&iou->spin))
+	while (!has_news(iou) && may_come_soon(iou) && iou__spin_goes_on(&iou->spin))
 		;
 }
 
 void iou__look_end(iou_t *iou)
 {
-	if (iou->ops.n_jobs)
+	if (iou->spins_for_all)
+		iou__spin_end(&iou->spin, has_news(iou));
+	else if (iou->ops.n_jobs)
 		iou__spin_end(&iou->spin, iou__mailbox_has_mail(&iou->mailbox));
 }

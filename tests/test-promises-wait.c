@@ -249,6 +249,47 @@ PROMISE(05, awake_loop_is_sent_no_wakeups)
 }
 END_TEST
 
+/* Two words from another thread, one for each time that the loop has nothing to do. */
+static void *post_late(void *data)
+{
+	struct poster *poster = data;
+
+	for (int i = 0; i < 2; i++) {
+		sleep_for(100 * MS);
+		iou_post(poster->iou, see, &poster->post);
+	}
+	iou_release(poster->iou);
+	return NULL;
+}
+
+static uint64_t n_wakeups_with(uint32_t spin_ns)
+{
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .flags = IOU_SPIN, .spin_ns = spin_ns });
+	struct poster poster = { .iou = iou };
+	uint64_t n;
+
+	ck_assert_int_eq(iou_hold(iou), 0);
+	poster.thread = start_thread(post_late, &poster);
+	for (int i = 1; i <= 2; i++)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 1);
+	ck_assert_int_eq(iou_run(iou), 0);
+	pthread_join(poster.thread, NULL);
+	ck_assert_int_eq(poster.post.n_calls, 2);
+	n = stats_of(iou).n_wakeups;
+	run_and_free(iou);
+	return n;
+}
+
+/* On a machine with one CPU nobody spins. */
+PROMISE(05, loop_spins_for_as_long_as_told)
+{
+	ck_assert_uint_ge(n_wakeups_with(0), 1);
+	ck_assert_uint_ge(n_wakeups_with(1000), 1);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		ck_assert_uint_eq(n_wakeups_with(1000000000), 0);
+}
+END_TEST
+
 PROMISE(05, run_once_waits_no_longer_than_told)
 {
 	iou_t *iou = open_iou(8);
@@ -381,7 +422,8 @@ Suite *suite(void)
 
 	ADD_CASE(s, "waiting", test_g05_job_of_600_ms_costs_under_5_ms_of_cpu,
 		 test_g05_job_of_200_ms_is_delivered_within_5_ms_beside_a_timeout,
-		 test_g05_run_once_waits_no_longer_than_told, test_g05_awake_loop_is_sent_no_wakeups);
+		 test_g05_run_once_waits_no_longer_than_told, test_g05_awake_loop_is_sent_no_wakeups,
+		 test_g05_loop_spins_for_as_long_as_told);
 	ADD_CASE(s, "waking", test_g05_no_quit_is_ever_lost, test_g05_no_post_is_ever_lost,
 		 test_g05_no_last_release_is_ever_lost, test_g05_no_finished_job_is_ever_lost);
 	ADD_CASE(s, "signals", test_g15_alarms_neither_end_a_run_nor_reach_a_callback,

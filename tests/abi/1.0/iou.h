@@ -40,6 +40,16 @@
  * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
  * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.
  *
+ * **Timeouts.** Plain ones are kept by the library, in order, and reach the kernel as the time that the loop waits: an
+ * IORING_OP_TIMEOUT with no flags of IOSQE but IOSQE_CQE_SKIP_SUCCESS, without a count of completions, relative on
+ * CLOCK_MONOTONIC or CLOCK_REALTIME, or absolute on CLOCK_MONOTONIC; multishot ones as well. Nothing shows it but the
+ * speed: results, flags, order and accuracy are the kernel's, and so is what updates, removals and cancellations find.
+ * All others (linked, behind a drain, with a count, on CLOCK_BOOTTIME, absolute on CLOCK_REALTIME, not valid) are the
+ * kernel's, and those that are kept become so where a linked request may be after them. The timespec is read by the
+ * flush or turn that submits the op; one that cannot be read (NULL apart) may crash there, where the kernel would say
+ * -EFAULT. Their callbacks come from the loop's turns, so that like other completions they wait while it is busy.
+ * Requests that are submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find those that are kept.
+ *
  * **Since.** Everything here is there since version 1.0.
  *
  * # What the library promises
@@ -118,6 +128,8 @@ typedef struct iou_op_t {
 #define IOU_ANY_THREAD (1U << 0)
 /** A kernel thread submits (IORING_SETUP_SQPOLL). It spins, so it doubles the CPU used; rarely worth it. */
 #define IOU_SQPOLL (1U << 1)
+/** spin_ns of iou_config_t says how long to spin, be it 0; without this flag the library's default does. */
+#define IOU_SPIN (1U << 4)
 /** Reserved: 128-byte SQEs; -EINVAL for now. */
 #define IOU_SQE128 (1U << 2)
 /** Reserved: 32-byte CQEs; -EINVAL for now. */
@@ -157,7 +169,7 @@ typedef struct iou_config_t {
 	uint32_t entries;
 	/** CQ entries, rounded up likewise, not fewer than entries; at most 65,536; 0: twice the SQ's. */
 	uint32_t cq_entries;
-	/** IOU_ANY_THREAD, IOU_SQPOLL. Unknown bits are EINVAL. */
+	/** IOU_ANY_THREAD, IOU_SQPOLL, IOU_SPIN. Unknown bits are EINVAL. */
 	uint32_t flags;
 	/** IOU_ENGINE_*. */
 	uint32_t engine;
@@ -166,8 +178,17 @@ typedef struct iou_config_t {
 	/** Limits of the kernel's own threads for the owner (IORING_REGISTER_IOWQ_MAX_WORKERS); 0: the kernel's. */
 	uint32_t iowq_bounded;
 	uint32_t iowq_unbounded;
+	/**
+	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, to look before going to sleep; 0: not at
+	 * all. To sleep and be woken takes tens of microseconds. A worker looks for a job, and a loop for a job that is
+	 * about to end, while the other is at work on another CPU; with IOU_SPIN a loop looks for anything that it waits
+	 * for, be that from its own CPU's other threads. None does where it was in vain the last time, nor for jobs where
+	 * the process may use one CPU only, nor at all where there is one. Without IOU_SPIN: must be zero (else EINVAL),
+	 * and it is 50,000.
+	 */
+	uint32_t spin_ns;
 	/** Must be zero (else EINVAL). */
-	uint32_t reserved[3];
+	uint32_t reserved[2];
 } iou_config_t;
 
 /** What iou_info() tells. Set size to sizeof(iou_info_t) before the call. */
@@ -304,7 +325,7 @@ iou_t *iou_free(iou_t *iou);
 int iou_drain(iou_t *iou, const struct timespec *timeout);
 
 /**
- * Give the ring another size. Ops that are queued stay so; iou_fd() stays the same.
+ * Give the ring another size. Ops that are queued stay so, and timeouts go on; iou_fd() stays the same.
  *
  * At any time, also in callbacks, with ops in flight and everything that is registered, where the kernel can do that
  * in place (Linux 6.13, for rings that have IORING_SETUP_DEFER_TASKRUN, see iou_info(), once they have flushed or
@@ -386,9 +407,9 @@ void iou_op_free(iou_t *iou, iou_op_t *op);
 
 /**
  * Try to cancel an op. The truth is the op's own final callback: -ECANCELED, or its real result. An op that has not
- * been submitted, or a job of iou_op_async() that has not started, always ends with -ECANCELED, and as in the kernel
- * so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the kernel like an op that is queued
- * now.
+ * been submitted, a timeout that the library keeps, or a job of iou_op_async() that has not started, always ends with
+ * -ECANCELED, and as in the kernel so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the
+ * kernel like an op that is queued now.
  *
  * @returns 0: an attempt was made; or
  *   - -EALREADY: its work is running, or it has ended and its callback is due;
@@ -481,7 +502,7 @@ int iou_quit(iou_t *iou);
  * callbacks call iou_flush().
  *
  * @returns the descriptor; or
- *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), epoll_create1(2) and epoll_ctl(2);
+ *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), timerfd_create(2), epoll_create1(2) and epoll_ctl(2);
  *   - -EBUSY: the program has registered an eventfd with the ring, which the library would need to do;
  *   - -EINVAL, -EOWNERDEAD; any other errno: the ring has failed for good (see iou_run()).
  */
