@@ -16,14 +16,23 @@ static bool may_come_soon(iou_t *iou)
 	return iou->spins_for_all || (iou->ops.n_jobs && iou__async_is_elsewhere(&iou->async));
 }
 
+/* Whether there is nothing else to do for as long as it would look. */
+static bool has_time(iou_t *iou, const struct timespec *timeout)
+{
+	uint64_t max_ns = iou->spin.max_ns, due_ns;
+	const struct timespec longest = { (time_t)(max_ns / 1000000000), (long)(max_ns % 1000000000) };
+
+	if (timeout && iou__time_is_shorter(timeout, &longest))
+		return false;
+	return !iou__timers_next(&iou->timeouts.timers, &due_ns) || due_ns > iou__clock_ns() + max_ns;
+}
+
 bool iou__look_is_worthwhile(iou_t *iou, const struct timespec *timeout)
 {
-	const struct timespec longest = { .tv_nsec = iou->spin.max_ns };
-
 	if (!iou->spin.max_ns || !(iou->spins_for_all || iou->ops.n_jobs) || has_news(iou))
 		return false;
 	iou__spin_begin(&iou->spin);
-	return may_come_soon(iou) && !iou->spin.is_in_vain && (!timeout || !iou__time_is_shorter(timeout, &longest));
+	return may_come_soon(iou) && !iou->spin.is_in_vain && has_time(iou, timeout);
 }
 
 void iou__look(iou_t *iou)

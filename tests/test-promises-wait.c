@@ -290,6 +290,24 @@ PROMISE(05, loop_spins_for_as_long_as_told)
 }
 END_TEST
 
+PROMISE(05, spinning_loop_is_not_late_for_a_timeout)
+{
+	struct __kernel_timespec soon = { .tv_nsec = 10 * MS };
+	iou_t *iou = open_with((iou_config_t){ .flags = IOU_SPIN, .spin_ns = 1000000000 });
+	struct poster poster = { .iou = iou };
+	struct seen timeout;
+
+	ck_assert_int_eq(iou_hold(iou), 0);
+	queue_timeout(iou, &timeout, &soon);
+	poster.thread = start_thread(post_late, &poster);
+	ck_assert_int_eq(iou_run(iou), 0);
+	pthread_join(poster.thread, NULL);
+	ck_assert_int_eq(poster.post.n_calls, 2);
+	ck_assert_int_eq(timeout.place, 1);
+	run_and_free(iou);
+}
+END_TEST
+
 PROMISE(05, run_once_waits_no_longer_than_told)
 {
 	iou_t *iou = open_iou(8);
@@ -423,7 +441,7 @@ Suite *suite(void)
 	ADD_CASE(s, "waiting", test_g05_job_of_600_ms_costs_under_5_ms_of_cpu,
 		 test_g05_job_of_200_ms_is_delivered_within_5_ms_beside_a_timeout,
 		 test_g05_run_once_waits_no_longer_than_told, test_g05_awake_loop_is_sent_no_wakeups,
-		 test_g05_loop_spins_for_as_long_as_told);
+		 test_g05_loop_spins_for_as_long_as_told, test_g05_spinning_loop_is_not_late_for_a_timeout);
 	ADD_CASE(s, "waking", test_g05_no_quit_is_ever_lost, test_g05_no_post_is_ever_lost,
 		 test_g05_no_last_release_is_ever_lost, test_g05_no_finished_job_is_ever_lost);
 	ADD_CASE(s, "signals", test_g15_alarms_neither_end_a_run_nor_reach_a_callback,
