@@ -250,6 +250,7 @@ PROMISE(12, what_has_completed_is_told_when_io_uring_is_taken_away)
 	expect(&blocked, -ECANCELED);
 	expect(&late, -ECANCELED);
 	close_pipe(fds);
+	faults_take_io_uring_away(0);
 }
 END_TEST
 

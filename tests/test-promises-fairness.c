@@ -159,7 +159,8 @@ PROMISE(17, posts_that_post_do_not_starve_an_op_nor_it_them)
 {
 	iou_t *iou = open_iou(4);
 	struct hog posts = { .iou = iou }, ops = { .iou = iou };
-	struct __kernel_timespec soon = { .tv_nsec = 1000000 };
+	/* Time for some turns, on a slow machine too. */
+	struct __kernel_timespec soon = { .tv_nsec = 50000000 };
 	iou_op_t *timeouts[2];
 
 	ck_assert_int_eq(iou_post(iou, hog_post, &posts), 0);
