@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * create: what it costs to make an instance and to free it, in microseconds; param is its entries. Beside it are the parts
- * that it cannot do without: a ring, a page that tells a forked child that it is one, an eventfd.
+ * create: what it costs to make an instance and to free it, in microseconds; param is its entries. Beside it are the
+ * parts that it cannot do without: a ring, a page that tells a forked child that it is one, an eventfd.
  */
 #include "create.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * loops: whether loops get in each other's way. As many loops as param says, each in a thread that is bound to a CPU of its
- * own, issue run->n nops each, 32 at a time. The measurement is the nops of all loops in a second.
+ * loops: whether loops get in each other's way. As many loops as param says, each in a thread that is bound to a CPU
+ * of its own, issue run->n nops each, 32 at a time. The measurement is the nops of all loops in a second.
  */
 #include "nops.h"
 

@@ -5,8 +5,8 @@
 #include "bench.h"
 
 /*
- * IORING_OP_NOP, of which param are kept in flight: each that completes is issued again. Two programs run these: nop, and
- * loops in several threads.
+ * IORING_OP_NOP, of which param are kept in flight: each that completes is issued again. Two programs run these: nop,
+ * and loops in several threads.
  */
 void nops_libiou(struct bench_run *run);
 void nops_raw(struct bench_run *run);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * read: 4 KiB at random places of a file in the page cache, of which param are kept in flight. The file is made in TMPDIR,
- * or /var/tmp.
+ * read: 4 KiB at random places of a file in the page cache, of which param are kept in flight. The file is made in
+ * TMPDIR, or /var/tmp.
  */
 #include "read.h"
 

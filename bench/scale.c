@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * scale: whether what is pending makes the rest slower. param operations are pending in one loop: receives on up to 10,000
- * connections (a pair of sockets each), and polls of an eventfd. Measured are messages over the first 1,000 connections, 32
- * at a time; all others are idle. In the end the eventfd is written to, and all polls must complete.
+ * scale: whether what is pending makes the rest slower. param operations are pending in one loop: receives on up to
+ * 10,000 connections (a pair of sockets each), and polls of an eventfd. Measured are messages over the first 1,000
+ * connections, 32 at a time; all others are idle. In the end the eventfd is written to, and all polls must complete.
  */
 #include "scale.h"
 

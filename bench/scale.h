@@ -10,8 +10,8 @@
 struct scale;
 
 /*
- * A connection: a receive is pending at one end, messages are sent into the other. The receiving end is a registered file
- * alone, so that a common limit (20,000 descriptors) is enough.
+ * A connection: a receive is pending at one end, messages are sent into the other. The receiving end is a registered
+ * file alone, so that a common limit (20,000 descriptors) is enough.
  */
 struct conn {
 	struct scale *scale;

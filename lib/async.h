@@ -4,10 +4,11 @@
  *
  * # The protocol
  *
- * A worker that finds no job looks again and again for a while (spin.h), and then sleeps. It counts itself in `n_asleep`
- * under the lock, looks for a job once more, and waits for a token. The loop puts a job and then reads `n_asleep`;
- * all of that is sequentially consistent, so either the worker sees the job, or the loop sees the worker. Who wakes takes one
- * off `n_asleep` and adds a token, so that one who has been woken counts as awake, though it is not yet.
+ * A worker that finds no job looks again and again for a while (spin.h), and then sleeps. It counts itself in
+ * `n_asleep` under the lock, looks for a job once more, and waits for a token. The loop puts a job and then reads
+ * `n_asleep`; all of that is sequentially consistent, so either the worker sees the job, or the loop sees the worker.
+ * Who wakes takes one off `n_asleep` and adds a token, so that one who has been woken counts as awake, though it is
+ * not yet.
  *
  * The loop wakes one, with each job that it puts, if more jobs are unfinished than workers are awake. That is enough:
  * where there are not more, each job that nobody has taken has a worker that is awake and has no job, which goes on

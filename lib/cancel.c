@@ -90,10 +90,10 @@ static int cancel_staged(iou_t *iou)
 }
 
 /*
- * One request does for all of them where the engine knows it. But then the kernel goes through those that it has found
- * already before it finds the next: many are cancelled one by one. By its identity it finds at once what it looks at
- * first, the latest of all requests and the earliest of timeouts; and it has to end those that it has found in between,
- * or it would go through them after all.
+ * One request does for all of them where the engine knows it. But then the kernel goes through those that it has
+ * found already before it finds the next: many are cancelled one by one. By its identity it finds at once what it
+ * looks at first, the latest of all requests and the earliest of timeouts; and it has to end those that it has found
+ * in between, or it would go through them after all.
  */
 static void cancel_submitted(iou_t *iou)
 {

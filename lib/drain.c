@@ -102,9 +102,9 @@ static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
 }
 
 /*
- * Turns as long as something ends, and until nothing has ended for a pause: to cancel takes the kernel time for each op
- * in flight, so it is not asked again while it is at it. A turn may end sooner because the request to cancel has completed,
- * and with it the wake-up that it cancelled: another such request right away, and this would never sleep.
+ * Turns as long as something ends, and until nothing has ended for a pause: to cancel takes the kernel time for each
+ * op in flight, so it is not asked again while it is at it. A turn may end sooner because the request to cancel has
+ * completed, and with it the wake-up that it cancelled: another such request right away, and this would never sleep.
  */
 static int end_round(iou_t *iou, const struct deadline *end, const struct timespec *pause, bool can_enter)
 {

@@ -42,10 +42,11 @@ struct engine_verbs {
 	int (*bind)(struct engine *engine);
 
 	/*
-	 * Submit a queue's worth of what is staged, but for the timeouts that are kept (see timeouts.h). If that was all of it, and it is wanted, wait until there is a
-	 * completion or a timeout is due, at most for the timeout (NULL: without a bound). An enum left, or -errno: ETIME; EINTR, where
-	 * the same call is to be made again; EAGAIN, EBUSY and ENOMEM, likewise when completions have been taken or
-	 * some time has gone by; all others are for good.
+	 * Submit a queue's worth of what is staged, but for the timeouts that are kept (see timeouts.h). If that was
+	 * all of it, and it is wanted, wait until there is a completion or a timeout is due, at most for the timeout
+	 * (NULL: without a bound). An enum left, or -errno: ETIME; EINTR, where the same call is to be made again;
+	 * EAGAIN, EBUSY and ENOMEM, likewise when completions have been taken or some time has gone by; all others
+	 * are for good.
 	 */
 	int (*enter)(struct engine *engine, bool wait, const struct timespec *timeout);
 

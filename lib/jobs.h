@@ -4,10 +4,10 @@
  *
  * # The protocol
  *
- * A ring of slots, which are used round and round. `turn` says whose a slot is: 2 * lap, the loop's, to put a job there
- * for this lap; 2 * lap + 1, there is a job. It belongs to whoever makes the latter the next lap's 2 * lap by a
- * compare-exchange: a worker that will run it, or the loop, which withdraws it. That is the one atomic operation that a job
- * costs its worker. What else is in a slot is read before, and is right if the compare-exchange succeeds.
+ * A ring of slots, which are used round and round. `turn` says whose a slot is: 2 * lap, the loop's, to put a job
+ * there for this lap; 2 * lap + 1, there is a job. It belongs to whoever makes the latter the next lap's 2 * lap by a
+ * compare-exchange: a worker that will run it, or the loop, which withdraws it. That is the one atomic operation that
+ * a job costs its worker. What else is in a slot is read before, and is right if the compare-exchange succeeds.
  *
  * Each worker goes through the slots by itself and passes over those that others have taken. Everything before the
  * place where it is has been taken. As the loop fills a slot only once it is free, everything is taken too that is a

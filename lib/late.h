@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Mail that came when the mailbox was full: a list of tasks, the oldest first. No threads, but for one thing: its stores
- * are in an order in which a forked child can go through it and free it, whoever was at work on it in the parent; at
- * worst the child does not see some of it.
+ * Mail that came when the mailbox was full: a list of tasks, the oldest first. No threads, but for one thing: its
+ * stores are in an order in which a forked child can go through it and free it, whoever was at work on it in the
+ * parent; at worst the child does not see some of it.
  */
 #ifndef IOU_LIB_LATE_H
 #define IOU_LIB_LATE_H

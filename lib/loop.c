@@ -176,8 +176,8 @@ const struct timespec *iou__longest_wait(iou_t *iou, const struct timespec *time
 
 /*
  * What completes as it is submitted is there without waiting, and not to wait spares the kernel and us the getting
- * ready for it. Whether there is such work shows by trying; where it was in vain the next try is put off, each time for
- * longer.
+ * ready for it. Whether there is such work shows by trying; where it was in vain the next try is put off, each time
+ * for longer.
  */
 static bool submit_and_look(iou_t *iou, int *left)
 {

@@ -6,21 +6,23 @@
  * # The protocol
  *
  * Mail goes through a ring of slots. `state` is the whole truth of it: the position of the next slot to be given out,
- * and three flags. A poster reserves a slot with one compare-exchange of `state`, then fills it; that is all of a post.
- * The slot's cb, stored last (release), says that it is full; the loop, which looks at nothing but the next slot (acquire),
- * stores NULL there and counts it in `n_taken` (release). Slots are taken in the order in which they were reserved.
+ * and three flags. A poster reserves a slot with one compare-exchange of `state`, then fills it; that is all of a
+ * post. The slot's cb, stored last (release), says that it is full; the loop, which looks at nothing but the next
+ * slot (acquire), stores NULL there and counts it in `n_taken` (release). Slots are taken in the order in which they
+ * were reserved.
  *
- * ASLEEP: the loop is parked or about to park. It is set by the loop, with a compare-exchange that fails if anything has
- * been reserved and not taken. The reservation that finds it clears it, and has thereby taken on the duty to write to
- * the eventfd, once its slot is full; only that one. So whoever comes first in the order of changes of `state`: either
- * the loop finds mail, or the poster finds ASLEEP. An awake loop costs a poster no system call.
+ * ASLEEP: the loop is parked or about to park. It is set by the loop, with a compare-exchange that fails if anything
+ * has been reserved and not taken. The reservation that finds it clears it, and has thereby taken on the duty to
+ * write to the eventfd, once its slot is full; only that one. So whoever comes first in the order of changes of
+ * `state`: either the loop finds mail, or the poster finds ASLEEP. An awake loop costs a poster no system call.
  *
- * LATE: the ring was full. Until the loop has emptied it nothing is reserved any more, and mail goes to a list under a
- * lock. The loop takes the list whole, and the flag away, under the lock, and only when it has taken all of the ring:
- * so what is in the list is younger than what was in the ring, and older than what comes there next. The loop does not
- * go to sleep where it finds LATE; it may have done so just before, and so whoever has added to the list wakes it. Memory is needed
- * for posts that are in the list, and for nothing else. At that moment nobody has a slot, and the loop replaces the ring
- * by a larger one; until it is as large as that there is no memory, it is as large as there was need for.
+ * LATE: the ring was full. Until the loop has emptied it nothing is reserved any more, and mail goes to a list under
+ * a lock. The loop takes the list whole, and the flag away, under the lock, and only when it has taken all of the
+ * ring: so what is in the list is younger than what was in the ring, and older than what comes there next. The loop
+ * does not go to sleep where it finds LATE; it may have done so just before, and so whoever has added to the list
+ * wakes it. Memory is needed for posts that are in the list, and for nothing else. At that moment nobody has a slot,
+ * and the loop replaces the ring by a larger one; until it is as large as that there is no memory, it is as large as
+ * there was need for.
  *
  * CLOSED: posts are refused, finished jobs are not.
  *
@@ -34,11 +36,11 @@
  *
  * `n_inside` counts the calls that are in the library and not on the loop thread's behalf: it is the first and the
  * last thing that they touch, so when the loop thread finds it zero, none of them will touch the instance again. A
- * post that does not have to wake does without: filling its slot is the last that it does, and it touches nothing before
- * it has reserved, which the loop sees. One that has to wake enters before it fills its slot.
+ * post that does not have to wake does without: filling its slot is the last that it does, and it touches nothing
+ * before it has reserved, which the loop sees. One that has to wake enters before it fills its slot.
  *
- * A program that closes the eventfd breaks this. Whoever notices says so in `is_deaf`, and from then on the loop looks
- * for mail by itself.
+ * A program that closes the eventfd breaks this. Whoever notices says so in `is_deaf`, and from then on the loop
+ * looks for mail by itself.
  *
  * What is written by different threads is on different cache lines.
  */

@@ -30,8 +30,8 @@
  * any time. The moves waiting -> working -> finished are made by a worker, all others by the loop thread.
  *
  * Neither side writes what the other writes. A worker has a tally of the jobs that it has begun and finished; the
- * loop's counters are without these moves, and the tallies are added when somebody asks. Likewise the state of a job that
- * has been handed to the workers stays waiting in the op, for the loop, and its phase is the worker's word.
+ * loop's counters are without these moves, and the tallies are added when somebody asks. Likewise the state of a job
+ * that has been handed to the workers stays waiting in the op, for the loop, and its phase is the worker's word.
  */
 enum op_state {
 	OP_FREE,
@@ -55,8 +55,8 @@ enum task_kind {
 };
 
 /*
- * What else the bit that is spare in task.sqe_flags says: of an op that is staged, that its SQE cannot be copied as it is;
- * of one that is submitted, that timeouts.c has to see its completions before they are delivered.
+ * What else the bit that is spare in task.sqe_flags says: of an op that is staged, that its SQE cannot be copied as
+ * it is; of one that is submitted, that timeouts.c has to see its completions before they are delivered.
  */
 #define OP_ODD SQE_SPARE_FLAG
 #define OP_NOTED SQE_SPARE_FLAG

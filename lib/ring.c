@@ -268,8 +268,8 @@ static int rebuild(struct ring *ring, const struct uring_config *config)
 }
 
 /*
- * The kernel leaves it to a resized ring's first work to take back that there might be some. So take it back here, and then
- * have it do what there is.
+ * The kernel leaves it to a resized ring's first work to take back that there might be some. So take it back here,
+ * and then have it do what there is.
  */
 static void do_kernels_work(struct ring *ring)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Timeouts in user space. Plain ones (IORING_OP_TIMEOUT on its own, without a count of completions, on CLOCK_MONOTONIC
- * or relative) never reach the engine: they are kept here, submitted as all can see, and the engine waits no longer
- * than until the next is due. All else about timeouts is the engine's.
+ * Timeouts in user space. Plain ones (IORING_OP_TIMEOUT on its own, without a count of completions, on
+ * CLOCK_MONOTONIC or relative) never reach the engine: they are kept here, submitted as all can see, and the engine
+ * waits no longer than until the next is due. All else about timeouts is the engine's.
  *
  * Requests that name others (to remove or update a timeout, to cancel) find them nevertheless. One on its own is
- * carried out here as it leaves the stage, in order; if it is after everything it also goes to the engine, and what was
- * ended here is added to its result (it is noted, and its completion passes by here). One in a chain takes effect when
- * its turn comes, which only the engine knows, and so does one whose meaning is not known here: before it goes, the
- * timeouts that it may be after are handed on to the engine. There a multishot one is a single one each time, set
+ * carried out here as it leaves the stage, in order; if it is after everything it also goes to the engine, and what
+ * was ended here is added to its result (it is noted, and its completion passes by here). One in a chain takes effect
+ * when its turn comes, which only the engine knows, and so does one whose meaning is not known here: before it goes,
+ * the timeouts that it may be after are handed on to the engine. There a multishot one is a single one each time, set
  * going again from here, since no SQE could say when it is first due.
  *
  * Belongs to the loop thread. The times are those of CLOCK_MONOTONIC, in nanoseconds.
@@ -56,8 +56,8 @@ static inline void iou__timeouts_begin(struct timeouts *timeouts)
 bool iou__timeouts_take(struct timeouts *timeouts);
 
 /*
- * Before the first chain goes: prepare the SQE of a timeout that must go ahead of it. False: there is none, or none any
- * more.
+ * Before the first chain goes: prepare the SQE of a timeout that must go ahead of it. False: there is none, or none
+ * any more.
  */
 bool iou__timeouts_hand_on(struct timeouts *timeouts, struct chain chain, struct io_uring_sqe *sqe);
 
@@ -68,8 +68,8 @@ bool iou__timeouts_resume(struct timeouts *timeouts, struct io_uring_sqe *sqe);
 void iou__timeouts_note(struct timeouts *timeouts, struct op *op, bool is_alone);
 
 /*
- * How long to wait: the timeout, or what is left until the next is due, for which there is room. False: not at all, since
- * one is due, or something has ended here.
+ * How long to wait: the timeout, or what is left until the next is due, for which there is room. False: not at all,
+ * since one is due, or something has ended here.
  */
 bool iou__timeouts_limit(struct timeouts *timeouts, const struct timespec **timeout, struct timespec *room);
 

@@ -288,8 +288,8 @@ WRAP(int, epoll_ctl, int fd, int what, int other, struct epoll_event *event)
 }
 
 /*
- * An eventfd has nothing to read, or is full: in both cases it is as if the call had been made. Nothing else can be made
- * to fail here, or loops would have to do without being woken.
+ * An eventfd has nothing to read, or is full: in both cases it is as if the call had been made. Nothing else can be
+ * made to fail here, or loops would have to do without being woken.
  */
 static bool is_done_nonetheless(int error)
 {
@@ -507,8 +507,8 @@ static bool is_linked(const struct io_uring_sq *sq, unsigned i)
 }
 
 /*
- * A kernel that stops half-way does not wait. It does so for want of memory, and in the middle of a chain as well, which then
- * is in two; but nothing can be done about that.
+ * A kernel that stops half-way does not wait. It does so for want of memory, and in the middle of a chain as well,
+ * which then is in two; but nothing can be done about that.
  */
 static int submit_half(struct uring *uring, unsigned n)
 {

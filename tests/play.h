@@ -3,9 +3,10 @@
 #define IOU_TESTS_PLAY_H
 
 /*
- * One life of an instance in which the whole API has a part: made, used, and freed with reads in flight. It is played again
- * and again while a call that the library makes fails, and watches that each op still gets its one final callback and that
- * calls return what iou.h says. It asserts nothing itself, because Check allocates, but writes down what was wrong.
+ * One life of an instance in which the whole API has a part: made, used, and freed with reads in flight. It is played
+ * again and again while a call that the library makes fails, and watches that each op still gets its one final
+ * callback and that calls return what iou.h says. It asserts nothing itself, because Check allocates, but writes down
+ * what was wrong.
  */
 
 #include <iou.h>

@@ -3,8 +3,8 @@
 #define IOU_TESTS_PROMISES_H
 
 /*
- * What the tests of the promises share: an op whose callback writes down what it saw. They use nothing but iou.h, as programs
- * do. Assertions are for the test's own thread: others, and forked children, hand their findings over.
+ * What the tests of the promises share: an op whose callback writes down what it saw. They use nothing but iou.h, as
+ * programs do. Assertions are for the test's own thread: others, and forked children, hand their findings over.
  */
 
 #include <errno.h>

@@ -3,8 +3,9 @@
 #define IOU_TESTS_SCENE_H
 
 /*
- * A scene: an instance with ops in flight, and memory for the kernel of which there is a second view. A late write through
- * the first shows in the second, also when the first has been unmapped: pinned pages are written to all the same.
+ * A scene: an instance with ops in flight, and memory for the kernel of which there is a second view. A late write
+ * through the first shows in the second, also when the first has been unmapped: pinned pages are written to all the
+ * same.
  */
 
 #include <sys/ioctl.h>

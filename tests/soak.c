@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Random walks over the whole API, for as long as wanted: see walk/world.h. A walk that fails names its seed, and is walked
- * again with --seed SEED --walks 1.
+ * Random walks over the whole API, for as long as wanted: see walk/world.h. A walk that fails names its seed, and is
+ * walked again with --seed SEED --walks 1.
  */
 #include <getopt.h>
 #include <inttypes.h>

@@ -3,8 +3,8 @@
 #define IOU_TESTS_TEARDOWN_H
 
 /*
- * What can be in flight, and the ways to free it. After each the kernel must have let go: bytes that come then are nobody's,
- * and memory stays as it is.
+ * What can be in flight, and the ways to free it. After each the kernel must have let go: bytes that come then are
+ * nobody's, and memory stays as it is.
  */
 
 #include <sys/wait.h>

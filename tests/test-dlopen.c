@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 /*
- * A host that is not linked to libiou (nor to liburing: what it uses of that is inline) and knows only dlsym(). It finds
- * the library in the environment variable LIBRARY.
+ * A host that is not linked to libiou (nor to liburing: what it uses of that is inline) and knows only dlsym(). It
+ * finds the library in the environment variable LIBRARY.
  */
 
 #define N_WARM_UP 20

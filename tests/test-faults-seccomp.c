@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * G12 for the library as it ships, and with it what liburing has inlined: the system calls themselves fail in turn. A seccomp
- * filter makes each a SIGSYS, whose handler counts, and gives an error, or carries the call out: that call is marked in
- * a half of a register which the kernel does not look at, and the filter lets it pass.
+ * G12 for the library as it ships, and with it what liburing has inlined: the system calls themselves fail in turn. A
+ * seccomp filter makes each a SIGSYS, whose handler counts, and gives an error, or carries the call out: that call is
+ * marked in a half of a register which the kernel does not look at, and the filter lets it pass.
  *
- * Filters cannot be taken away, so each trial is a process. They are inherited by threads, and workers block SIGSYS as all
- * signals, so they had better not make such a call: the kernel kills who does.
+ * Filters cannot be taken away, so each trial is a process. They are inherited by threads, and workers block SIGSYS
+ * as all signals, so they had better not make such a call: the kernel kills who does.
  */
 #include "play.h"
 #include "support.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * G12: every call that the library makes and that can fail does so in turn: the first alone, then all from the first on,
- * then the second, ...; up to the one that is not reached any more.
+ * G12: every call that the library makes and that can fail does so in turn: the first alone, then all from the first
+ * on, then the second, ...; up to the one that is not reached any more.
  */
 #include "faults.h"
 #include "play.h"
@@ -104,8 +104,8 @@ static void set_up(void)
 }
 
 /*
- * The first time libc, and a sanitizer's threads, get what they keep for later. The allocators of sanitizers and valgrind go on
- * so.
+ * The first time libc, and a sanitizer's threads, get what they keep for later. The allocators of sanitizers and
+ * valgrind go on so.
  */
 static void count_what_is_there(void)
 {
@@ -157,8 +157,8 @@ static bool try(const struct trial *trial)
 }
 
 /*
- * Every call with the first setting, and with the others not all of what repeats itself. Under sanitizers and valgrind fewer,
- * but others each time.
+ * Every call with the first setting, and with the others not all of what repeats itself. Under sanitizers and
+ * valgrind fewer, but others each time.
  */
 static unsigned stride(const struct trial *trial)
 {

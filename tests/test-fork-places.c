@@ -3,8 +3,8 @@
 #include "forks.h"
 
 /*
- * In a callback that iou_free() or iou_drain() delivers: whichever comes first, so that the others are still due. The child
- * leaves by the same way.
+ * In a callback that iou_free() or iou_drain() delivers: whichever comes first, so that the others are still due. The
+ * child leaves by the same way.
  */
 
 struct forking {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Programs as they were written for the library's older API: iou.h alone, and of it ten functions. They compile and run
- * unchanged. All that came later is out of reach here.
+ * Programs as they were written for the library's older API: iou.h alone, and of it ten functions. They compile and
+ * run unchanged. All that came later is out of reach here.
  */
 #include <iou.h>
 

@@ -27,8 +27,8 @@ PROMISE(04, ops_reach_the_kernel_in_queueing_order)
 END_TEST
 
 /*
- * 500 chains of 4 between single ops. By turns the i-th member fails, or the head waits for a byte that comes last of all.
- * Of a chain that was split over two submissions the rest would run although the head failed, or before it.
+ * 500 chains of 4 between single ops. By turns the i-th member fails, or the head waits for a byte that comes last of
+ * all. Of a chain that was split over two submissions the rest would run although the head failed, or before it.
  */
 enum { N_CHAINS = 500, N_LINKS = 4, WAITS = N_LINKS, N_KINDS = N_LINKS + 1 };
 

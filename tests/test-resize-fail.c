@@ -9,8 +9,8 @@
 #include "resizing.h"
 
 /*
- * What a failure must not harm: reads in flight, completions that are due, of which one was stopped at, and a descriptor
- * that tells of them.
+ * What a failure must not harm: reads in flight, completions that are due, of which one was stopped at, and a
+ * descriptor that tells of them.
  */
 
 struct harmless {

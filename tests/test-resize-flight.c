@@ -296,8 +296,8 @@ PROMISE(10, submission_queue_that_is_full_goes_along)
 END_TEST
 
 /*
- * The descriptor for foreign loops, which an epoll set watches all the time. The kernel's own work for this thread interrupts
- * epoll_wait() like a signal.
+ * The descriptor for foreign loops, which an epoll set watches all the time. The kernel's own work for this thread
+ * interrupts epoll_wait() like a signal.
  */
 
 static bool is_ready(int epoll_fd, int timeout_ms)

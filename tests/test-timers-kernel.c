@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Random programs of timers, run both ways: once the library keeps them, once the kernel does. All that the callbacks see
- * must be the same.
+ * Random programs of timers, run both ways: once the library keeps them, once the kernel does. All that the callbacks
+ * see must be the same.
  *
- * A program is rounds, each one submission. What a request finds must not hang on how fast the machine is: so timers are
- * either far away or due at once, and no request of a round is after one that the same round makes due.
+ * A program is rounds, each one submission. What a request finds must not hang on how fast the machine is: so timers
+ * are either far away or due at once, and no request of a round is after one that the same round makes due.
  */
 #include <sched.h>
 #include <stdio.h>

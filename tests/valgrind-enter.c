@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Valgrind runs one thread at a time, and lets the others run while one is in a system call that may block. Up to 3.19 at
- * least it does not know that io_uring_enter() is one: a loop that waits there for its workers waits for ever. So under
- * valgrind (see valgrind.sh) this comes before liburing's function: it waits in short pieces, and sleeps in between.
+ * Valgrind runs one thread at a time, and lets the others run while one is in a system call that may block. Up to
+ * 3.19 at least it does not know that io_uring_enter() is one: a loop that waits there for its workers waits for
+ * ever. So under valgrind (see valgrind.sh) this comes before liburing's function: it waits in short pieces, and
+ * sleeps in between.
  */
 #include <errno.h>
 #include <stdint.h>

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /**
- * Where a walk's choices come from: a seed, or the bytes of a fuzzer. Each op has a source of its own for what its callbacks
- * do, so that the order in which completions happen to come changes nothing else.
+ * Where a walk's choices come from: a seed, or the bytes of a fuzzer. Each op has a source of its own for what its
+ * callbacks do, so that the order in which completions happen to come changes nothing else.
  */
 struct source {
 	const uint8_t *bytes; /* NULL: from the state alone */
