@@ -11,8 +11,10 @@
 #include <stdint.h>
 
 /*
- * Where the program does not say. About as long as what it saves, there and back: so it costs at most as much again as
- * falling asleep does.
+ * Where the program does not say: about as long as what it saves, there and back. Measured with one job after the other
+ * on two CPUs, time from a job's end to its callback (median) and CPU for each job: of 20 us, 24 and 50 us without
+ * spinning, 0.4 and 42 us with this; of 60 us, 26 and 91 us without, 26 and 110 us with this, and 0.4 and 121 us with
+ * twice as much. So what comes sooner costs less than sleeping does, and what comes later hardly more.
  */
 #define SPIN_DEFAULT_NS 50000
 
