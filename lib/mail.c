@@ -246,11 +246,12 @@ struct task *iou__mailbox_peek(const struct mailbox *mailbox, unsigned n)
 uint64_t iou__mailbox_posts(struct mailbox *mailbox)
 {
 	uint64_t at = atomic_load_explicit(&mailbox->n_taken, memory_order_relaxed);
+	uint64_t end = iou__mail_position(atomic_load(&mailbox->state));
 	uint64_t n = iou__late_count(&mailbox->next, 1U << TASK_POST);
 	mail_cb *cb;
 
-	for (uint64_t i = 0; i < atomic_load_explicit(&mailbox->n_slots, memory_order_relaxed); i++) {
-		cb = atomic_load_explicit(&iou__mailbox_slot(mailbox, at + i)->cb, memory_order_acquire);
+	for (; at != end; at++) {
+		cb = atomic_load_explicit(&iou__mailbox_slot(mailbox, at)->cb, memory_order_acquire);
 		n += cb && cb != iou__mailbox_task;
 	}
 	pthread_mutex_lock(&mailbox->lock);
