@@ -21,10 +21,17 @@ void iou__async_init(struct async *async, struct ops *ops, struct mailbox *mailb
 	pthread_cond_init(&async->has_news, NULL);
 }
 
+static unsigned n_cpus(struct async *async)
+{
+	if (!async->n_cpus)
+		async->n_cpus = iou__cpus();
+	return async->n_cpus;
+}
+
 unsigned iou__async_max(struct async *async)
 {
 	if (!async->n_max)
-		async->n_max = iou__cpus();
+		async->n_max = n_cpus(async);
 	return async->n_max;
 }
 
@@ -35,12 +42,14 @@ bool iou__async_stack_size_is_valid(size_t stack_size)
 
 /* A worker's life. */
 
-static void tell_cpu(_Atomic int *cpu)
+/* Where we are. */
+static int tell_cpu(_Atomic int *cpu)
 {
 	int now = sched_getcpu();
 
 	if (atomic_load_explicit(cpu, memory_order_relaxed) != now)
 		atomic_store_explicit(cpu, now, memory_order_relaxed);
+	return now;
 }
 
 static bool is_loop_elsewhere(const struct worker *worker)
@@ -71,15 +80,15 @@ static bool sleep_for_job(struct worker *worker, struct claimed_job *job)
 	for (;;) {
 		atomic_fetch_add(&async->n_asleep, 1);
 		has_job = iou__jobs_take(&worker->reader, job);
-		if (has_job || async->has_to_stop)
+		if (has_job || async->has_to_stop) {
+			atomic_fetch_sub(&async->n_asleep, 1);
 			break;
+		}
 		wait_for_token(worker);
 		has_job = iou__jobs_take(&worker->reader, job);
 		if (has_job)
-			goto awake;
+			break;
 	}
-	atomic_fetch_sub(&async->n_asleep, 1);
-awake:
 	pthread_mutex_unlock(&async->lock);
 	return has_job;
 }
@@ -150,7 +159,7 @@ static int make_workers(struct async *async)
 	size_t size = iou__async_max(async) * sizeof(struct worker);
 
 	async->workers = aligned_alloc(_Alignof(struct worker), size);
-	if (async->spin_ns && iou__cpus() == 1)
+	if (async->spin_ns && n_cpus(async) == 1)
 		async->spin_ns = 0;
 	return async->workers ? 0 : -ENOMEM;
 }
@@ -229,25 +238,24 @@ bool iou__async_withdraw(struct async *async, struct op *op)
 	return true;
 }
 
-/* Of those that sleep one may have been woken, and comes back to where it was. */
+/* Of those that sleep (~cpu) one may have been woken, and comes back to where it was. */
 bool iou__async_is_elsewhere(struct async *async)
 {
-	int here = sched_getcpu();
-	bool is_awake = false, is_asleep = false;
+	bool is_elsewhere = false;
 
 	if (!async->ops->n_jobs)
 		return false;
-	if (atomic_load_explicit(&async->loop_cpu, memory_order_relaxed) != here)
-		atomic_store_explicit(&async->loop_cpu, here, memory_order_relaxed);
+
+	int here = tell_cpu(&async->loop_cpu);
+
 	for (unsigned i = 0; i < async->n_workers; i++) {
 		int cpu = atomic_load_explicit(&async->workers[i].cpu, memory_order_relaxed);
 
 		if (cpu == here)
 			return false;
-		is_awake |= cpu >= 0;
-		is_asleep |= cpu < 0 && ~cpu != here;
+		is_elsewhere |= ~cpu != here;
 	}
-	return is_awake || is_asleep;
+	return is_elsewhere;
 }
 
 void iou__async_stop(struct async *async)

@@ -44,7 +44,8 @@ struct async {
 	struct mailbox *mailbox;
 	size_t stack_size; /* 0: the system's default */
 	uint32_t spin_ns;
-	unsigned n_max; /* 0: as many as there are CPUs, found out when the first one is needed */
+	unsigned n_max;  /* 0: as many as there are CPUs, found out when the first one is needed */
+	unsigned n_cpus; /* that we may use; 0: nobody has asked */
 	unsigned n_workers;
 	struct worker *workers;
 
