@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stage.h"
 
-static struct op *op_of(struct node *node)
-{
-	return node ? container_of(node, struct op, task.node) : NULL;
-}
-
 static bool links(const struct op *op)
 {
 	return op->task.sqe_flags & SQE_LINKS;
@@ -20,12 +15,12 @@ static void cut_after(struct op *op)
 /* The neighbours in the same chain, or NULL. */
 static struct op *chained_after(const struct stage *stage, const struct op *op)
 {
-	return links(op) ? op_of(iou__queue_after(&stage->queue, &op->task.node)) : NULL;
+	return links(op) ? iou__op_of_node(iou__queue_after(&stage->queue, &op->task.node)) : NULL;
 }
 
 static struct op *chained_before(const struct stage *stage, const struct op *op)
 {
-	struct op *before = op_of(iou__queue_before(&stage->queue, &op->task.node));
+	struct op *before = iou__op_of_node(iou__queue_before(&stage->queue, &op->task.node));
 
 	return before && links(before) ? before : NULL;
 }
@@ -98,5 +93,5 @@ void iou__stage_cancel(struct stage *stage, struct ops *ops, struct op *op, int 
 void iou__stage_fail_chain(struct stage *stage, struct ops *ops, int result, struct queue *out)
 {
 	for (unsigned n = iou__stage_first_chain(stage).n; n; n--)
-		end(ops, op_of(iou__queue_first(&stage->queue)), result, out);
+		end(ops, iou__op_of_node(iou__queue_first(&stage->queue)), result, out);
 }

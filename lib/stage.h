@@ -22,6 +22,11 @@ struct chain {
 
 void iou__stage_init(struct stage *stage);
 
+static inline struct op *iou__op_of_node(struct node *node)
+{
+	return node ? container_of(node, struct op, task.node) : NULL;
+}
+
 /* In state new or completed; becomes queued. */
 static inline void iou__stage_push(struct stage *stage, struct ops *ops, struct op *op)
 {
@@ -39,7 +44,7 @@ static inline void iou__stage_cut_after(struct op *op)
 static inline void iou__stage_close_chain(struct stage *stage)
 {
 	struct node *node = iou__queue_last(&stage->queue);
-	struct op *op = node ? container_of(node, struct op, task.node) : NULL;
+	struct op *op = iou__op_of_node(node);
 
 	if (op && op->task.sqe_flags & SQE_LINKS)
 		iou__stage_cut_after(op);
@@ -52,7 +57,7 @@ struct chain iou__stage_chain_from(const struct stage *stage, const struct op *o
 static inline struct chain iou__stage_first_chain(const struct stage *stage)
 {
 	struct node *node = iou__queue_first(&stage->queue);
-	const struct op *op = node ? container_of(node, struct op, task.node) : NULL;
+	const struct op *op = iou__op_of_node(node);
 
 	if (op && op->task.sqe_flags & (SQE_LINKS | IOSQE_IO_DRAIN))
 		return iou__stage_chain_from(stage, op);
@@ -101,7 +106,7 @@ static inline unsigned iou__stage_pop_plain(struct stage *stage, struct ops *ops
 static inline struct op *iou__stage_pop(struct stage *stage, struct ops *ops, struct io_uring_sqe *sqe)
 {
 	struct node *node = iou__queue_pop(&stage->queue);
-	struct op *op = node ? container_of(node, struct op, task.node) : NULL;
+	struct op *op = iou__op_of_node(node);
 
 	if (!op)
 		return NULL;
