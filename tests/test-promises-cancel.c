@@ -255,6 +255,14 @@ PROMISE(08, cancel_all_of_many_is_an_attempt_at_each_and_at_no_later_op)
 }
 END_TEST
 
+static void cancel_many_polls(iou_t *iou, struct seen *polls, int fd)
+{
+	for (int i = 0; i < N_MANY; i++)
+		queue_poll(iou, &polls[i], fd);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+}
+
 /* The request that it is to be woken by goes in between. */
 PROMISE(08, cancel_all_of_many_goes_on_while_the_loop_parks)
 {
@@ -263,10 +271,7 @@ PROMISE(08, cancel_all_of_many_goes_on_while_the_loop_parks)
 	int fds[2];
 
 	open_pipe(fds);
-	for (int i = 0; i < N_MANY; i++)
-		queue_poll(iou, &polls[i], fds[0]);
-	ck_assert_int_eq(turn(iou), 0);
-	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+	cancel_many_polls(iou, polls, fds[0]);
 	run_and_free(iou);
 	for (int i = 0; i < N_MANY; i++)
 		expect(&polls[i], -ECANCELED);
@@ -281,10 +286,7 @@ PROMISE(08, cancel_all_is_at_work_when_the_flush_returns)
 	int fds[2];
 
 	open_pipe(fds);
-	for (int i = 0; i < N_MANY; i++)
-		queue_poll(iou, &polls[i], fds[0]);
-	ck_assert_int_eq(turn(iou), 0);
-	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
+	cancel_many_polls(iou, polls, fds[0]);
 	ck_assert_int_eq(iou_flush(iou), 0);
 	/* What was cancelled does not see this. */
 	put_bytes(fds[1], "x", 1);
