@@ -3,7 +3,13 @@
 
 #include <errno.h>
 
-#define NS_PER_S 1000000000L
+uint64_t iou__clock_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
 
 int iou__deadline_in(const struct timespec *timeout, struct deadline *deadline)
 {

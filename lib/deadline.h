@@ -4,7 +4,18 @@
 #define IOU_LIB_DEADLINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <time.h>
+
+#define NS_PER_S 1000000000L
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t iou__clock_ns(void);
+
+static inline struct timespec iou__time_of_ns(uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
+}
 
 struct deadline {
 	bool is_none;

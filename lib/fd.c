@@ -30,7 +30,7 @@ static void set_timer(iou_t *iou)
 		due_ns = 0;
 	if (due_ns == iou->timer_due_ns)
 		return;
-	at.it_value = (struct timespec){ (time_t)(due_ns / 1000000000), (long)(due_ns % 1000000000) };
+	at.it_value = iou__time_of_ns(due_ns);
 	timerfd_settime(iou->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 	iou->timer_due_ns = due_ns;
 }

@@ -4,7 +4,7 @@
  *
  *	own.c      the library's own requests: the wake-up, cancellations
  *	deliver.c  runs callbacks
- *	look.c     looks for jobs that are about to end, before the loop parks
+ *	look.c     looks for what may come soon, before the loop parks
  *	loop.c     a turn: submit, wait, deliver; flush and the runs
  *	op.c       the program's side of an op and of a job
  *	cancel.c   cancellation

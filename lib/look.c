@@ -13,14 +13,14 @@ static bool has_news(iou_t *iou)
 
 static bool may_come_soon(iou_t *iou)
 {
-	return iou->spins_for_all || (iou->ops.n_jobs && iou__async_is_elsewhere(&iou->async));
+	return iou->spins_for_all || iou__async_is_elsewhere(&iou->async);
 }
 
 /* Whether there is nothing else to do for as long as it would look. */
 static bool has_time(iou_t *iou, const struct timespec *timeout)
 {
 	uint64_t max_ns = iou->spin.max_ns, due_ns;
-	const struct timespec longest = { (time_t)(max_ns / 1000000000), (long)(max_ns % 1000000000) };
+	const struct timespec longest = iou__time_of_ns(max_ns);
 
 	if (timeout && iou__time_is_shorter(timeout, &longest))
 		return false;

@@ -172,7 +172,7 @@ static void prepare(struct op *op, uint64_t due_ns, struct io_uring_sqe *sqe)
 	uint64_t now_ns = iou__clock_ns();
 	uint64_t ns = due_ns > now_ns ? due_ns - now_ns : 0;
 
-	op->task.time = (struct __kernel_timespec){ (long long)(ns / 1000000000), (long long)(ns % 1000000000) };
+	op->task.time = (struct __kernel_timespec){ (long long)(ns / NS_PER_S), (long long)(ns % NS_PER_S) };
 	*sqe = (struct io_uring_sqe){
 		.opcode = IORING_OP_TIMEOUT,
 		.fd = -1,

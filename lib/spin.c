@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "spin.h"
 
-#include <time.h>
-
+#include "deadline.h"
 #include "relax.h"
 
 /* Each look takes a cache line away from who is about to write it. */
@@ -14,20 +13,12 @@
 /* What is waited for was there sooner than this before we were awake. */
 #define WAKING_NS 50000
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 void iou__spin_begin(struct spin *spin)
 {
 	spin->since_ns = 0;
 	spin->n_looks = 0;
 	if (spin->max_ns && spin->is_in_vain)
-		spin->since_ns = now_ns();
+		spin->since_ns = iou__clock_ns();
 }
 
 bool iou__spin_goes_on(struct spin *spin)
@@ -39,7 +30,7 @@ bool iou__spin_goes_on(struct spin *spin)
 	if (++spin->n_looks % LOOKS_PER_CLOCK)
 		return true;
 
-	uint64_t now = now_ns();
+	uint64_t now = iou__clock_ns();
 
 	if (!spin->since_ns)
 		spin->since_ns = now;
@@ -51,5 +42,5 @@ void iou__spin_end(struct spin *spin, bool has_come)
 	if (!spin->max_ns)
 		return;
 	spin->is_in_vain =
-		!has_come || (spin->since_ns && now_ns() - spin->since_ns > (uint64_t)spin->max_ns + WAKING_NS);
+		!has_come || (spin->since_ns && iou__clock_ns() - spin->since_ns > (uint64_t)spin->max_ns + WAKING_NS);
 }

@@ -4,10 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "deadline.h"
-
-#define NS_PER_S 1000000000
-
 void iou__timeouts_init(struct timeouts *timeouts, struct ops *ops, struct stage *stage, struct queue *out)
 {
 	*timeouts = (struct timeouts){ .ops = ops, .stage = stage, .out = out };
@@ -22,14 +18,6 @@ void iou__timeouts_destroy(struct timeouts *timeouts)
 }
 
 /* Time. */
-
-uint64_t iou__clock_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t now_of(struct timeouts *timeouts)
 {
@@ -142,7 +130,7 @@ bool iou__timeouts_limit(struct timeouts *timeouts, const struct timespec **time
 	now = iou__clock_ns();
 	if (due <= now)
 		return false;
-	*room = (struct timespec){ (time_t)((due - now) / NS_PER_S), (long)((due - now) % NS_PER_S) };
+	*room = iou__time_of_ns(due - now);
 	if (!*timeout || iou__time_is_shorter(room, *timeout))
 		*timeout = room;
 	return true;

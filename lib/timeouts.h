@@ -17,6 +17,7 @@
 #define IOU_LIB_TIMEOUTS_H
 
 #include "cq.h"
+#include "deadline.h"
 #include "stage.h"
 #include "timers.h"
 
@@ -36,8 +37,6 @@ struct timeouts {
 	/* What the engine understands: ANY and ALL; cancelling by opcode. */
 	bool knows_any, knows_op;
 };
-
-uint64_t iou__clock_ns(void);
 
 void iou__timeouts_init(struct timeouts *timeouts, struct ops *ops, struct stage *stage, struct queue *out);
 

@@ -9,7 +9,6 @@
 #include <semaphore.h>
 #include <unistd.h>
 
-#define NS_PER_S 1000000000L
 #define N_ROUNDS 50
 /* An upper bound; nothing takes as long. */
 #define LONG_S 20
