@@ -29,7 +29,7 @@ static bool grow(struct ops *ops)
 		return false;
 	ops->chunks = chunks;
 
-	struct op *chunk = aligned_alloc(sizeof(struct op), OPS_IN_CHUNK * sizeof(struct op));
+	struct op *chunk = aligned_alloc(sizeof(struct op), OPS_IN_CHUNK * (sizeof(struct op) + ops->extra));
 
 	if (!chunk)
 		return false;
@@ -48,6 +48,7 @@ static struct op *take_fresh(struct ops *ops)
 	struct op *op = iou__ops_at(ops, ops->n_fresh);
 
 	memset(op, 0, sizeof(*op));
+	memset(iou__ops_extra(ops, ops->n_fresh), 0, ops->extra);
 	op->identity = ops->n_fresh++;
 	return op;
 }
@@ -82,7 +83,7 @@ void iou__ops_give_back(struct ops *ops, struct op *op)
 
 size_t iou__ops_bytes(const struct ops *ops)
 {
-	return ops->n_chunks * (OPS_IN_CHUNK * sizeof(struct op) + sizeof(struct op *));
+	return ops->n_chunks * (OPS_IN_CHUNK * (sizeof(struct op) + ops->extra) + sizeof(struct op *));
 }
 
 void iou__ops_add_tally(struct ops *ops, struct tally *tally)

@@ -145,6 +145,7 @@ struct tally {
 struct ops {
 	struct op **chunks;
 	size_t n_chunks;
+	size_t extra;            /* bytes that the engine keeps for each op; set before the first is taken */
 	uint32_t n_fresh;        /* indices below this have been handed out before */
 	struct node *free;       /* those that came back, the latest first; linked by next alone */
 	uint32_t n[N_OP_STATES]; /* by the loop thread's moves */
@@ -193,6 +194,14 @@ static inline bool iou__op_is(const struct op *op, unsigned states)
 static inline struct op *iou__ops_at(const struct ops *ops, uint32_t index)
 {
 	return &ops->chunks[index >> OPS_CHUNK_SHIFT][index & (OPS_IN_CHUNK - 1)];
+}
+
+/* What the engine keeps for that op: zero when it is first handed out, and then the engine's business. */
+static inline void *iou__ops_extra(const struct ops *ops, uint32_t index)
+{
+	char *extras = (char *)(ops->chunks[index >> OPS_CHUNK_SHIFT] + OPS_IN_CHUNK);
+
+	return extras + (index & (OPS_IN_CHUNK - 1)) * ops->extra;
 }
 
 /* The op that has this identity, dead or alive, or NULL. */
