@@ -20,6 +20,7 @@ struct engine {
 	struct timeouts *timeouts;
 	struct cq *cq;
 	/* For iou_info() and iou_stats(). */
+	uint32_t kind; /* IOU_ENGINE_* */
 	uint32_t setup_flags;
 	uint32_t features;
 	uint32_t sq_entries;
@@ -77,6 +78,9 @@ struct engine_verbs {
 
 	/* What is in flight is not waited for; is_owner as above. */
 	void (*free)(struct engine *engine, bool is_owner);
+
+	/* In a forked child: what is the child's is released, and the parent's left alone. */
+	void (*abandon)(struct engine *engine);
 };
 
 #endif

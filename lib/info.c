@@ -19,7 +19,8 @@ int iou_info(iou_t *iou, iou_info_t *info)
 
 	const iou_info_t full = {
 		.reason = iou->reason,
-		.engine = IOU_ENGINE_URING,
+		.engine = iou->engine->kind,
+		.engine_error = iou->engine_error,
 		.ring_flags = iou->engine->setup_flags,
 		.ring_features = iou->engine->features,
 		.sq_entries = iou->engine->sq_entries,

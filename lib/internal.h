@@ -13,6 +13,7 @@
  *	config.c   the structs that programs pass
  *	info.c     what an instance tells of itself
  *	fd.c       the descriptor for foreign loops
+ *	choice.c   which engine, and why
  *	iou.c      life cycle
  */
 #ifndef IOU_LIB_INTERNAL_H
@@ -84,7 +85,8 @@ struct iou_t {
 
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
 	void *foreign_cqe_data;
-	const char *reason; /* why this engine, in words */
+	char reason[96];  /* why this engine, in words */
+	int engine_error; /* the errno with which the kernel refused a ring, or 0 */
 	uint64_t n_foreign;
 	uint64_t n_callbacks;
 	uint64_t n_wakeups;
@@ -222,6 +224,11 @@ void iou__expose(iou_t *iou);
  * engine has failed, the engine is let go of. 0, -ETIME, or the -errno that ended the engine.
  */
 int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter);
+
+/* choice.c */
+
+/* The engine that was asked for, or the best there is; and the words for iou_info(). 0 or -errno. */
+int iou__choose_engine(iou_t *iou, const iou_config_t *config);
 
 /* config.c */
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "internal.h"
-#include "ring.h"
 
 #define PF_EXITING 0x4 /* include/linux/sched.h */
 
@@ -35,34 +34,6 @@ static int make_pulse(iou_t *iou)
 	return 0;
 }
 
-/* LIBIOU_ENGINE overrides AUTO alone; a name that is unknown is as if it were not set. */
-static uint32_t choose_engine(uint32_t engine, const char **reason)
-{
-	const char *name = engine == IOU_ENGINE_AUTO ? secure_getenv("LIBIOU_ENGINE") : NULL;
-
-	*reason = engine == IOU_ENGINE_AUTO ? "io_uring is available" : "asked for by the configuration";
-	if (name && strcmp(name, "uring") == 0) {
-		*reason = "asked for by LIBIOU_ENGINE";
-		return IOU_ENGINE_URING;
-	}
-	return name && strcmp(name, "threads") == 0 ? IOU_ENGINE_THREADS : engine;
-}
-
-static int make_engine(iou_t *iou, const iou_config_t *config)
-{
-	struct uring_config uring = {
-		.entries = config->entries,
-		.cq_entries = config->cq_entries,
-		.is_any_thread = config->flags & IOU_ANY_THREAD,
-		.is_sqpoll = config->flags & IOU_SQPOLL,
-		.iowq_max = { config->iowq_bounded, config->iowq_unbounded },
-	};
-
-	if (choose_engine(config->engine, &iou->reason) == IOU_ENGINE_THREADS)
-		return -ENOTSUP;
-	return iou__ring_new(&uring, &iou->ops, &iou->stage, &iou->timeouts, &iou->cq, &iou->engine);
-}
-
 static void init(iou_t *iou, const iou_config_t *config)
 {
 	iou->is_any_thread = config->flags & IOU_ANY_THREAD;
@@ -86,18 +57,23 @@ static int create(iou_t *iou, const iou_config_t *config)
 	if (r == 0)
 		r = iou__mailbox_init(&iou->mailbox);
 	if (r == 0)
-		r = iou__own_init(iou);
+		r = iou__choose_engine(iou, config);
 	if (r == 0)
-		r = make_engine(iou, config);
+		r = iou__own_init(iou);
 	return r;
 }
 
-/* Takes half-built instances. Threads are gone and nothing is in flight. */
-static void destroy(iou_t *iou, bool is_owner)
+static void destroy_engine(iou_t *iou, bool is_owner)
 {
-	iou__fd_destroy(iou);
 	if (iou->engine)
 		iou->engine->verbs->free(iou->engine, is_owner);
+	iou->engine = NULL;
+}
+
+/* Takes half-built instances. Threads and the engine are gone. */
+static void destroy(iou_t *iou)
+{
+	iou__fd_destroy(iou);
 	iou__cq_destroy(&iou->cq);
 	iou__timeouts_destroy(&iou->timeouts);
 	iou__mailbox_destroy(&iou->mailbox);
@@ -129,7 +105,8 @@ iou_t *iou_new_with(const iou_config_t *config)
 	r = create(iou, &checked);
 	if (r < 0) {
 		iou__async_stop(&iou->async);
-		destroy(iou, false);
+		destroy_engine(iou, false);
+		destroy(iou);
 		return fail(r);
 	}
 	return iou;
@@ -148,7 +125,8 @@ iou_t *iou_new(unsigned entries)
 static void abandon(iou_t *iou)
 {
 	iou__async_abandon(&iou->async);
-	destroy(iou, false);
+	iou->engine->verbs->abandon(iou->engine);
+	destroy(iou);
 }
 
 /*
@@ -217,7 +195,8 @@ static void end(iou_t *iou, bool can_enter)
 	}
 	iou__async_stop(&iou->async);
 	assert(iou__ops_add_up(&iou->ops));
-	destroy(iou, can_enter);
+	destroy_engine(iou, can_enter);
+	destroy(iou);
 }
 
 /* The run that is under way does it, unless this is a callback of iou_free() itself. */

@@ -336,6 +336,12 @@ static void release(struct engine *engine, bool is_owner)
 	free(ring);
 }
 
+/* Not the owner, so that nothing is unregistered. */
+static void abandon(struct engine *engine)
+{
+	release(engine, false);
+}
+
 static const struct engine_verbs verbs = {
 	.bind = take_owner,
 	.enter = enter,
@@ -346,6 +352,7 @@ static const struct engine_verbs verbs = {
 	.uring = uring_of,
 	.let_go = let_go,
 	.free = release,
+	.abandon = abandon,
 };
 
 int iou__ring_new(const struct uring_config *config, struct ops *ops, struct stage *stage, struct timeouts *timeouts,
@@ -363,7 +370,14 @@ int iou__ring_new(const struct uring_config *config, struct ops *ops, struct sta
 		free(ring);
 		return r;
 	}
-	ring->engine = (struct engine){ .verbs = &verbs, .ops = ops, .stage = stage, .timeouts = timeouts, .cq = cq };
+	ring->engine = (struct engine){
+		.verbs = &verbs,
+		.kind = IOU_ENGINE_URING,
+		.ops = ops,
+		.stage = stage,
+		.timeouts = timeouts,
+		.cq = cq,
+	};
 	ring->event_fd = -1;
 	iou__cq_init(cq, cq_ring_of(&uring));
 	adopt(ring, &uring, config);

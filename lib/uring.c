@@ -185,7 +185,7 @@ int iou__uring_bind(struct uring *uring)
 	return r;
 }
 
-static void make_dummy(struct uring *uring)
+void iou__uring_make_dummy(struct uring *uring)
 {
 	unsigned *zero = &uring->zero;
 
@@ -206,7 +206,7 @@ static void close_fd(struct uring *uring, bool is_owner)
 	if (is_owner)
 		unregister_fd(&uring->ring, uring->registered_fd);
 	close(uring->ring.ring_fd);
-	make_dummy(uring);
+	iou__uring_make_dummy(uring);
 }
 
 void iou__uring_close(struct uring *uring, bool is_owner)

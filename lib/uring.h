@@ -59,6 +59,9 @@ int iou__uring_resize(struct uring *uring, const struct uring_config *config);
  */
 void iou__uring_close(struct uring *uring, bool is_owner);
 
+/* A ring that is none, as after closing. */
+void iou__uring_make_dummy(struct uring *uring);
+
 /*
  * Submit n SQEs and wait for n_wanted completions, at most for the timeout (NULL: without a bound). Returns how many
  * SQEs were consumed, or -errno.

@@ -35,6 +35,13 @@ TCase *support_add_case(Suite *to, const char *name, const TTest *const *tests)
 	return tcase;
 }
 
+int support_has_ring(void)
+{
+	const char *engine = getenv("LIBIOU_ENGINE");
+
+	return !engine || strcmp(engine, "threads") != 0;
+}
+
 void support_skip(const char *function, const char *reason)
 {
 	skips_add(function, reason);

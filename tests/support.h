@@ -29,6 +29,13 @@ Suite *suite(void);
 
 /** A test case with one test case name and its tests: ADD_CASE(suite, "name", test_a, test_b). At most 64 tests. */
 #define ADD_CASE(suite, name, ...) support_add_case(suite, name, (const TTest *const[]){ __VA_ARGS__, NULL })
+/** The same for what only a kernel's ring has: it is left out where LIBIOU_ENGINE asks for another engine. */
+#define ADD_RING_CASE(suite, name, ...)                     \
+	do {                                                \
+		if (support_has_ring())                     \
+			ADD_CASE(suite, name, __VA_ARGS__); \
+	} while (0)
+int support_has_ring(void);
 TCase *support_add_case(Suite *to, const char *name, const TTest *const *tests);
 
 /** Leave the test that is running; TAP shows it as skipped. In the test function itself only. */

@@ -36,7 +36,7 @@ build_later() {
 		sed -i '/^static bool is_valid/{n;s/$/if (config->later[0] || config->later[1]) return false;/}' lib/config.c
 		grep -q 'later\[0\]' lib/config.c && [[ $(grep -c '^	uint64_t later\[2\];' include/iou.h) == 3 ]] || exit
 		read -ra flags <<<"-shared -fPIC -D_GNU_SOURCE -fvisibility=hidden -include lib/export.h -Iinclude -Ilib"
-		"${cc[@]}" "${flags[@]}" -o libiou.so.1 lib/*.c \
+		"${cc[@]}" "${flags[@]}" -o libiou.so.1 lib/*.c lib/threads/*.c \
 			-Wl,-soname,libiou.so.1,--version-script,lib/libiou.map "${liburing_flags[@]}"
 	)
 }

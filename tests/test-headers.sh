@@ -42,10 +42,10 @@ done
 
 use=''
 n_private=0
-for header in "$SOURCE"/lib/*.h; do
+for header in "$SOURCE"/lib/*.h "$SOURCE"/lib/threads/*.h; do
 	[[ -e $header ]] || continue
 	n_private=$((n_private + 1))
-	name=${header##*/}
+	name=${header#"$SOURCE/lib/"}
 	tap_ok "lib/$name alone" compile "\"$name\"" "${cc[@]}" -x c "${flags[@]}" -std=c11 -D_GNU_SOURCE
 done
 tap_ok 'there are private headers' test "$n_private" -gt 0

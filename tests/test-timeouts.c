@@ -636,7 +636,6 @@ Suite *suite(void)
 		 test_what_ends_as_it_is_submitted_is_not_waited_for,
 		 test_success_is_skipped_of_timers_and_of_requests);
 	tcase = ADD_CASE(s, "end", test_g08_cancelled_timers_end_at_once, test_g09_free_and_drain_end_timers,
-			 test_g01_message_that_bears_the_name_of_a_timer_is_its_only_completion,
 			 test_g14_child_frees_what_it_has_of_timers);
 	tcase_add_loop_test(tcase, test_g10_resize_keeps_timers_also_where_the_ring_is_built_anew, 0, 2);
 	tcase = ADD_CASE(s, "handed on", test_chained_request_takes_effect_when_its_turn_comes,
@@ -644,6 +643,7 @@ Suite *suite(void)
 			 test_count_of_a_multishot_one_that_is_handed_on_is_kept);
 	tcase_add_loop_test(tcase, test_update_of_a_multishot_one_gives_it_another_time_without_end, 0, 2);
 	tcase_add_loop_test(tcase, test_absolute_update_of_a_multishot_one_is_for_one_time, 0, 2);
+	ADD_RING_CASE(s, "ring", test_g01_message_that_bears_the_name_of_a_timer_is_its_only_completion);
 	ADD_CASE(s, "descriptor", test_descriptor_is_readable_when_one_is_due,
 		 test_descriptor_forgets_a_timer_that_is_cancelled);
 	return s;

@@ -70,7 +70,7 @@
  * - **G13 no globals.** No constructors, no static mutable state, no atexit, no thread before it is needed.
  * - **G14 fork.** As said above.
  * - **G15 signals.** EINTR never ends a run and never reaches the caller.
- * - **G16 anywhere.** Reserved for hosts without io_uring: see @ref IOU_ENGINE_THREADS.
+ * - **G16 anywhere.** Where io_uring is missing or blocked the same program runs on threads: see @ref IOU_ENGINE_THREADS.
  * - **G17 fairness.** A turn of the loop delivers only what was there when it began.
  */
 
@@ -140,11 +140,26 @@ typedef struct iou_op_t {
  * The environment variable LIBIOU_ENGINE (uring or threads; not read in setuid programs) overrides IOU_ENGINE_AUTO
  * alone.
  * @{ */
-/** The best that works here. */
+/**
+ * The best that works here: io_uring, or threads where the kernel refuses a ring (EPERM, EACCES, ENOSYS, ENOMEM, EINVAL,
+ * EOPNOTSUPP). iou_info() tells which, and why.
+ */
 #define IOU_ENGINE_AUTO 0
 /** io_uring, or an error. */
 #define IOU_ENGINE_URING 1
-/** Threads and epoll in user space. Not in this version: iou_new_with() fails with ENOTSUP. */
+/**
+ * Threads and epoll in user space carry out the same SQEs, with the same results. What differs:
+ *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC are -EOPNOTSUPP; zero-copy sends copy;
+ *   - iou_ring() is a dummy on which nothing can be registered, so there are no fixed files (-EBADF) and buffers
+ *     (-EFAULT) yet, and ring messages (IORING_OP_MSG_RING) have no ring to go to (-EBADFD);
+ *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
+ *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
+ *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
+ *   - cancellation by descriptor knows a file by that number, and not by its duplicates;
+ *   - timeouts by other clocks than CLOCK_MONOTONIC do not notice that a clock is set while they wait;
+ *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels) that somebody else empties at that very
+ *     moment keeps its thread, and iou_free() with it, until there is more.
+ */
 #define IOU_ENGINE_THREADS 2
 /** @} */
 
@@ -175,7 +190,11 @@ typedef struct iou_config_t {
 	uint32_t engine;
 	/** At most so many worker threads, up to 4,096; 0: one per CPU this process may use (affinity, cgroup quota). */
 	uint32_t workers;
-	/** Limits of the kernel's own threads for the owner (IORING_REGISTER_IOWQ_MAX_WORKERS); 0: the kernel's. */
+	/**
+	 * Limits of the threads that carry out SQEs which cannot be had without blocking: the kernel's own for the owner
+	 * (IORING_REGISTER_IOWQ_MAX_WORKERS), or the threads engine's, named iou-io. For files, and for all else. 0: the
+	 * kernel's, or with threads four per CPU and 1,024.
+	 */
 	uint32_t iowq_bounded;
 	uint32_t iowq_unbounded;
 	/**
@@ -195,7 +214,7 @@ typedef struct iou_config_t {
 typedef struct iou_info_t {
 	/** In: the caller's sizeof. Out: how many bytes were filled in. */
 	size_t size;
-	/** Why this engine was chosen, in words; static storage, never NULL. */
+	/** Why this engine was chosen, in words ("seccomp: EPERM", ...); valid until iou_free(), never NULL. */
 	const char *reason;
 	/** IOU_ENGINE_URING or IOU_ENGINE_THREADS. */
 	uint32_t engine;
@@ -266,9 +285,8 @@ iou_t *iou_new(unsigned entries);
  *     be;
  *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
  *     4,096);
- *   - ENOTSUP: the engine asked for is not in this version;
  *   - ENOMEM, EMFILE, ENFILE: no memory (or RLIMIT_MEMLOCK, before Linux 5.12), no descriptors;
- *   - ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
+ *   - with IOU_ENGINE_URING, ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
  *     kernel.io_uring_disabled); any other errno of io_uring_setup(2).
  */
 iou_t *iou_new_with(const iou_config_t *config);

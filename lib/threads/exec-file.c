@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is done to files by their descriptors, but reading and writing. */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "exec.h"
+#include "opcodes.h"
+#include "peek.h"
+
+/* A range cannot be given to user space's fsync(2): all of the file is more, not less. */
+int iou__check_fsync(struct request *request)
+{
+	return request->sqe.fsync_flags & ~IORING_FSYNC_DATASYNC ? -EINVAL : 0;
+}
+
+enum outcome iou__exec_fsync(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if ((__s64)sqe->off < 0)
+		return iou__done_as(request, -EINVAL);
+	return iou__done(request, sqe->fsync_flags & IORING_FSYNC_DATASYNC ? fdatasync(sqe->fd) : fsync(sqe->fd));
+}
+
+enum outcome iou__exec_sync_file_range(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, sync_file_range(sqe->fd, (off_t)sqe->off, sqe->len, sqe->sync_range_flags));
+}
+
+enum outcome iou__exec_fallocate(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, fallocate(sqe->fd, (int)sqe->len, (off_t)sqe->off, (off_t)sqe->addr));
+}
+
+enum outcome iou__exec_ftruncate(struct request *request)
+{
+	return iou__done(request, ftruncate(request->sqe.fd, (off_t)request->sqe.off));
+}
+
+enum outcome iou__exec_fadvise(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	__u64 length = sqe->addr ? sqe->addr : sqe->len;
+
+	return iou__done_as(request, -posix_fadvise(sqe->fd, (off_t)sqe->off, (off_t)length, (int)sqe->fadvise_advice));
+}
+
+enum outcome iou__exec_madvise(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	size_t length = sqe->off ? sqe->off : sqe->len;
+
+	return iou__done(request, madvise(iou__pointer(sqe->addr), length, (int)sqe->fadvise_advice));
+}
+
+enum outcome iou__exec_fsetxattr(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, fsetxattr(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2), sqe->len,
+					    (int)sqe->xattr_flags));
+}
+
+enum outcome iou__exec_fgetxattr(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, fgetxattr(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2), sqe->len));
+}
+
+/* Descriptors are closed by the loop: it is what the kernel does but for some network file systems. */
+int iou__check_close(struct request *request)
+{
+	return request->sqe.file_index && request->sqe.fd ? -EINVAL : 0;
+}
+
+enum outcome iou__exec_close(struct request *request)
+{
+	if (request->sqe.file_index)
+		return iou__done_as(request, -ENXIO); /* of registered files, of which there are none yet */
+	/* It is closed, whatever else is said; another attempt might close somebody else's. */
+	if (close(request->sqe.fd) < 0 && errno != EINTR)
+		return iou__done(request, -1);
+	return iou__done_as(request, 0);
+}
+
+int iou__check_epoll_ctl(struct request *request)
+{
+	struct epoll_event event = { 0 };
+
+	return request->sqe.len == EPOLL_CTL_DEL ? 0 : iou__peek(request->sqe.addr, &event, sizeof(event));
+}
+
+enum outcome iou__exec_epoll_ctl(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, epoll_ctl(sqe->fd, (int)sqe->len, (int)sqe->off, iou__pointer(sqe->addr)));
+}
+
+/* By number: newer than the oldest liburing. A registered pair is not to be had yet. */
+int iou__check_pipe(struct request *request)
+{
+	return (unsigned)request->sqe.rw_flags & ~(unsigned)(O_CLOEXEC | O_NONBLOCK | O_DIRECT) ? -EINVAL : 0;
+}
+
+enum outcome iou__exec_pipe(struct request *request)
+{
+	if (request->sqe.file_index)
+		return iou__done_as(request, -ENXIO);
+	return iou__done(request, pipe2(iou__pointer(request->sqe.addr), (int)request->sqe.rw_flags));
+}
+
+/* Splicing. */
+
+#define SPLICE_FLAGS ((unsigned)(SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT))
+
+int iou__check_splice(struct request *request)
+{
+	return request->sqe.splice_flags & ~(SPLICE_FLAGS | SPLICE_F_FD_IN_FIXED) ? -EINVAL : 0;
+}
+
+static bool is_ready(int fd, short events)
+{
+	struct pollfd pollfd = { .fd = fd, .events = events };
+
+	return poll(&pollfd, 1, 0) != 0;
+}
+
+/* Both ends have to be ready, as far as they can be waited for; an end that is no descriptor is as good. */
+static enum outcome wait_for_ends(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (!is_ready(sqe->splice_fd_in, POLLIN))
+		return iou__watch(request, sqe->splice_fd_in, EPOLLIN);
+	if (!is_ready(sqe->fd, POLLOUT))
+		return iou__watch(request, sqe->fd, EPOLLOUT);
+	return OUT_DONE;
+}
+
+static loff_t *offset_of(__u64 value, loff_t *offset)
+{
+	*offset = (loff_t)value;
+	return value == (__u64)-1 ? NULL : offset;
+}
+
+static ssize_t splice_once(const struct io_uring_sqe *sqe, unsigned flags)
+{
+	loff_t in, out;
+
+	if (sqe->opcode == IORING_OP_TEE)
+		return tee(sqe->splice_fd_in, sqe->fd, sqe->len, flags);
+	return splice(sqe->splice_fd_in, offset_of(sqe->splice_off_in, &in), sqe->fd, offset_of(sqe->off, &out),
+		      sqe->len, flags);
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Pipes do not block, and the other end is a file, or it is ready: should somebody else be faster a worker waits. */
+enum outcome iou__exec_splice(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	unsigned flags = sqe->splice_flags | SPLICE_F_NONBLOCK;
+	ssize_t n;
+
+	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED)
+		return iou__done_as(request, -EBADF);
+	if (!sqe->len)
+		return iou__done_as(request, is_open(sqe->splice_fd_in) && is_open(sqe->fd) ? 0 : -EBADF);
+	if (!request->is_on_worker) {
+		enum outcome outcome = wait_for_ends(request);
+
+		return outcome == OUT_DONE ? iou__to_worker(request, true) : outcome;
+	}
+	n = splice_once(sqe, flags);
+	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
+		return iou__done(request, n);
+	return OUT_PAUSE;
+}
+
+enum outcome iou__exec_tee(struct request *request)
+{
+	return iou__exec_splice(request);
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is about other requests, or about the ring itself. */
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include "exec.h"
+#include "flow.h"
+#include "opcodes.h"
+
+/* Newer than the oldest liburing. */
+#define NOP_INJECT_RESULT (1U << 0)
+#define NOP_FILE (1U << 1)
+#define NOP_FIXED_FILE (1U << 2)
+#define NOP_FIXED_BUFFER (1U << 3)
+#define NOP_TW (1U << 4)
+#define NOP_FLAGS (NOP_INJECT_RESULT | NOP_FILE | NOP_FIXED_FILE | NOP_FIXED_BUFFER | NOP_TW)
+#define CANCEL_USERDATA (1U << 4)
+#define CANCEL_OP (1U << 5)
+#define CANCEL_FLAGS                                                                                                 \
+	(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_FD_FIXED | \
+	 CANCEL_USERDATA | CANCEL_OP)
+
+int iou__check_nop(struct request *request)
+{
+	return request->sqe.rw_flags & ~NOP_FLAGS ? -EINVAL : 0;
+}
+
+enum outcome iou__exec_nop(struct request *request)
+{
+	unsigned flags = request->sqe.rw_flags;
+
+	if (flags & NOP_FILE && (flags & NOP_FIXED_FILE || fcntl(request->sqe.fd, F_GETFD) < 0))
+		return iou__done_as(request, -EBADF);
+	if (flags & NOP_FIXED_BUFFER)
+		return iou__done_as(request, -EFAULT);
+	return iou__done_as(request, flags & NOP_INJECT_RESULT ? (int)request->sqe.len : 0);
+}
+
+/* -EINVAL is for opcodes that no kernel knows. */
+enum outcome iou__exec_unsupported(struct request *request)
+{
+	return iou__done_as(request, -EOPNOTSUPP);
+}
+
+int iou__check_provide_buffers(struct request *request)
+{
+	return iou__groups_check_provide(&request->sqe);
+}
+
+int iou__check_remove_buffers(struct request *request)
+{
+	return iou__groups_check_remove(&request->sqe);
+}
+
+enum outcome iou__exec_provide_buffers(struct request *request)
+{
+	return iou__done_as(request, iou__groups_provide(&request->threads->groups, &request->sqe));
+}
+
+enum outcome iou__exec_remove_buffers(struct request *request)
+{
+	return iou__done_as(request, iou__groups_remove(&request->threads->groups, &request->sqe));
+}
+
+int iou__check_files_update(struct request *request)
+{
+	return request->sqe.len && !(request->sqe.flags & IOSQE_FIXED_FILE) ? 0 : -EINVAL;
+}
+
+/* No files are registered, so there is nothing to update. */
+enum outcome iou__exec_files_update(struct request *request)
+{
+	return iou__done_as(request, -ENXIO);
+}
+
+/* Descriptors of rings are the kernel's. */
+enum outcome iou__exec_msg_ring(struct request *request)
+{
+	return iou__done_as(request, fcntl(request->sqe.fd, F_GETFD) < 0 ? -EBADF : -EBADFD);
+}
+
+/* Cancellation. */
+
+int iou__check_cancel(struct request *request)
+{
+	unsigned flags = request->sqe.cancel_flags;
+
+	if (flags & ~CANCEL_FLAGS || request->sqe.flags & IOSQE_BUFFER_SELECT)
+		return -EINVAL;
+	return flags & IORING_ASYNC_CANCEL_ANY && flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP) ? -EINVAL : 0;
+}
+
+/* Whether this one is meant. A file is known by its descriptor: that of a duplicate is another. */
+static bool is_meant(const struct request *request, const struct io_uring_sqe *sqe)
+{
+	unsigned flags = sqe->cancel_flags;
+	bool is_by_data = flags & CANCEL_USERDATA || !(flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP));
+
+	if (flags & IORING_ASYNC_CANCEL_ANY)
+		return true;
+	if (flags & IORING_ASYNC_CANCEL_FD && (!(request->opcode->flags & TAKES_FILE) || request->sqe.fd != sqe->fd))
+		return false;
+	if (flags & CANCEL_OP && request->sqe.opcode != sqe->len)
+		return false;
+	return !is_by_data || request->sqe.user_data == sqe->addr;
+}
+
+/* All that are there now: what is linked behind one that is cancelled may start, and is left alone. */
+static int cancel_many(const struct request *request, bool is_one_enough)
+{
+	struct request *other = NULL;
+	int n = 0;
+
+	while ((other = iou__requests_after(request->threads, other))) {
+		int r = other != request && is_meant(other, &request->sqe) ? iou__flow_cancel(other) : -ENOENT;
+
+		n += r != -ENOENT;
+		if (is_one_enough && r != -ENOENT)
+			return r;
+	}
+	return is_one_enough ? -ENOENT : n;
+}
+
+static int cancel_by_data(const struct request *request)
+{
+	struct request *other = iou__requests_find(request->threads, request->sqe.addr);
+
+	return other && other != request ? iou__flow_cancel(other) : -ENOENT;
+}
+
+enum outcome iou__exec_cancel(struct request *request)
+{
+	unsigned flags = request->sqe.cancel_flags;
+	bool is_one_enough = !(flags & (IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY));
+
+	if (flags & IORING_ASYNC_CANCEL_FD &&
+	    (flags & IORING_ASYNC_CANCEL_FD_FIXED || request->sqe.flags & IOSQE_FIXED_FILE ||
+	     fcntl(request->sqe.fd, F_GETFD) < 0))
+		return iou__done_as(request, -EBADF);
+	if (is_one_enough && !(flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP)))
+		return iou__done_as(request, cancel_by_data(request));
+	return iou__done_as(request, cancel_many(request, is_one_enough));
+}
+
+/* Removing and updating polls. */
+
+#define UPDATE_FLAGS (IORING_POLL_UPDATE_EVENTS | IORING_POLL_UPDATE_USER_DATA | IORING_POLL_ADD_MULTI)
+
+int iou__check_poll_remove(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (sqe->len & ~UPDATE_FLAGS || sqe->len == IORING_POLL_ADD_MULTI || sqe->off)
+		return -EINVAL;
+	return !(sqe->len & IORING_POLL_UPDATE_EVENTS) && sqe->poll32_events ? -EINVAL : 0;
+}
+
+/* It waits anew for what it is to wait for now, and finds what is there already. */
+static void update(struct request *poll, const struct io_uring_sqe *sqe)
+{
+	if (poll->place == AT_WATCH)
+		iou__watches_remove(&poll->threads->watches, poll);
+	else
+		iou__queue_remove(&poll->node);
+	poll->sqe.poll32_events = sqe->poll32_events;
+	poll->sqe.len = sqe->len & IORING_POLL_ADD_MULTI;
+	poll->revents = 0;
+	poll->has_waited = false;
+	iou__flow_make_ready(poll);
+}
+
+enum outcome iou__exec_poll_remove(struct request *request)
+{
+	struct request *poll = iou__requests_find(request->threads, request->sqe.addr);
+
+	if (!poll || poll->sqe.opcode != IORING_OP_POLL_ADD || (poll->place != AT_WATCH && poll->place != AT_READY))
+		return iou__done_as(request, -ENOENT);
+	if (request->sqe.len & IORING_POLL_UPDATE_EVENTS) {
+		update(poll, &request->sqe);
+		return iou__done_as(request, 0);
+	}
+	iou__flow_end(poll, -ECANCELED);
+	return iou__done_as(request, 0);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reading and writing. First with RWF_NOWAIT: what is cached is there, and what is not says so. Then a file on a disk is
+ * for a worker, and all else is waited for.
+ */
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include "exec.h"
+#include "flow.h"
+#include "opcodes.h"
+#include "peek.h"
+
+#define MAX_MULTISHOT 32 /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
+
+typedef ssize_t transfer_t(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+
+struct vector {
+	struct iovec one;
+	const struct iovec *iov;
+	int n;
+	struct iovec *copy; /* allocated */
+};
+
+bool iou__is_disk(int fd)
+{
+	struct stat stat;
+
+	return fstat(fd, &stat) == 0 && (S_ISREG(stat.st_mode) || S_ISBLK(stat.st_mode) || S_ISDIR(stat.st_mode));
+}
+
+void *iou__exec_memory(const struct request *request)
+{
+	return iou__pointer(request->buffer.is_taken ? request->buffer.addr : request->sqe.addr);
+}
+
+size_t iou__exec_length(const struct request *request)
+{
+	__u32 length = request->sqe.len;
+
+	if (request->buffer.is_taken && (!length || length > request->buffer.len))
+		return request->buffer.len;
+	return length;
+}
+
+/*
+ * The kernel reads a vector before the request begins, and if it cannot a whole chain fails. Elsewhere that makes no
+ * difference, and reading it twice would take time.
+ */
+int iou__check_vector(struct request *request)
+{
+	struct iovec iov[64] = { 0 };
+	__u64 address = request->sqe.addr;
+
+	if (request->sqe.flags & IOSQE_BUFFER_SELECT)
+		return request->sqe.len == 1 ? 0 : -EINVAL;
+	if (!request->is_read_first)
+		return 0;
+	if (request->sqe.len > IOV_MAX)
+		return -EINVAL;
+	for (__u32 left = request->sqe.len, n; left; left -= n) {
+		n = left < 64 ? left : 64;
+
+		int r = iou__peek(address, iov, n * sizeof(iov[0]));
+
+		if (r < 0)
+			return r;
+		for (__u32 i = 0; i < n; i++)
+			if ((ssize_t)iov[i].iov_len < 0)
+				return -EINVAL;
+		address += n * sizeof(iov[0]);
+	}
+	return 0;
+}
+
+/* There are no registered buffers without a ring yet. */
+enum outcome iou__exec_fixed(struct request *request)
+{
+	return iou__done_as(request, -EFAULT);
+}
+
+/* Vectors. */
+
+/* Behind what has been transferred already: the program's vector is its own, so this is a copy. 0 or -errno. */
+static int skip_done(const struct request *request, struct vector *vector)
+{
+	size_t skip = request->done;
+	int r;
+
+	vector->copy = calloc((size_t)vector->n, sizeof(struct iovec));
+	if (!vector->copy)
+		return -ENOMEM;
+	r = iou__peek((__u64)(uintptr_t)vector->iov, vector->copy, (size_t)vector->n * sizeof(struct iovec));
+	for (int i = 0; i < vector->n && skip; i++) {
+		size_t part = skip < vector->copy[i].iov_len ? skip : vector->copy[i].iov_len;
+
+		vector->copy[i].iov_base = (char *)vector->copy[i].iov_base + part;
+		vector->copy[i].iov_len -= part;
+		skip -= part;
+	}
+	vector->iov = vector->copy;
+	return r;
+}
+
+/* More than the kernel takes, so that it says so. */
+static int number_of_iovecs(const struct request *request)
+{
+	return request->sqe.len > INT_MAX ? INT_MAX : (int)request->sqe.len;
+}
+
+/* The one buffer of a vector that was provided takes the place of the program's. */
+static int select_for_vector(const struct request *request, struct vector *vector)
+{
+	int r = request->sqe.len == 1 ? iou__peek(request->sqe.addr, &vector->one, sizeof(vector->one)) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	vector->one.iov_base = iou__pointer(request->buffer.addr);
+	if (vector->one.iov_len > request->buffer.len || !vector->one.iov_len)
+		vector->one.iov_len = request->buffer.len;
+	return 0;
+}
+
+static int make_vector(const struct request *request, bool is_vectored, struct vector *vector)
+{
+	*vector = (struct vector){ .iov = &vector->one, .n = 1 };
+	if (is_vectored && request->buffer.is_taken)
+		return select_for_vector(request, vector);
+	if (!is_vectored) {
+		vector->one.iov_base = (char *)iou__exec_memory(request) + request->done;
+		vector->one.iov_len = iou__exec_length(request) - request->done;
+		return 0;
+	}
+	vector->iov = iou__pointer(request->sqe.addr);
+	vector->n = number_of_iovecs(request);
+	return request->done ? skip_done(request, vector) : 0;
+}
+
+/* One transfer. */
+
+/* -1 is the file's own position. What has none takes any offset: the SQE is changed, so as to know it the next time. */
+static ssize_t transfer(struct request *request, const struct vector *vector, transfer_t *function, int flags)
+{
+	__u64 offset = request->sqe.off == (__u64)-1 ? (__u64)-1 : request->sqe.off + request->done;
+	ssize_t n = function(request->sqe.fd, vector->iov, vector->n, (off_t)offset, flags);
+
+	if (n >= 0 || errno != ESPIPE || offset == (__u64)-1)
+		return n;
+	request->sqe.off = (__u64)-1;
+	return function(request->sqe.fd, vector->iov, vector->n, -1, flags);
+}
+
+static ssize_t transfer_once(struct request *request, bool is_vectored, transfer_t *function)
+{
+	int flags = (int)request->sqe.rw_flags | (request->is_on_worker ? 0 : RWF_NOWAIT);
+	struct vector vector;
+	int r = make_vector(request, is_vectored, &vector);
+	ssize_t n;
+
+	errno = -r;
+	n = r < 0 ? -1 : transfer(request, &vector, function, flags);
+	r = errno;
+	free(vector.copy);
+	errno = r;
+	return n;
+}
+
+static bool is_ready(int fd, short events)
+{
+	struct pollfd pollfd = { .fd = fd, .events = events };
+
+	return poll(&pollfd, 1, 0) > 0;
+}
+
+/*
+ * It would block, or nobody can tell: what has no RWF_NOWAIT (a terminal, before Linux 6.10) is read by a worker, but only
+ * once it is ready. Should somebody else be faster that one waits until there is more, and iou_free() with it.
+ */
+static enum outcome wait_for_it(struct request *request, uint32_t events)
+{
+	int error = errno;
+
+	if (request->sqe.rw_flags & RWF_NOWAIT)
+		return iou__done_as(request, -EAGAIN);
+	if (iou__is_disk(request->sqe.fd))
+		return iou__to_worker(request, true);
+	if (request->is_unwatchable)
+		return iou__to_worker(request, false);
+	if (error == EOPNOTSUPP && is_ready(request->sqe.fd, events & EPOLLIN ? POLLIN : POLLOUT))
+		return iou__to_worker(request, false);
+	return iou__watch(request, request->sqe.fd, events);
+}
+
+/* Whether a transfer that came out short goes on: as far as a file reaches, or a disk. */
+static bool is_short(const struct request *request, bool is_vectored, ssize_t n)
+{
+	if (n <= 0 || request->buffer.is_taken)
+		return false;
+	if (is_vectored)
+		return request->sqe.len > 0 && iou__is_disk(request->sqe.fd);
+	return request->done + (size_t)n < iou__exec_length(request) && iou__is_disk(request->sqe.fd);
+}
+
+static enum outcome finish(struct request *request, ssize_t n)
+{
+	if (n < 0 && !request->done)
+		return iou__done(request, -1);
+	return iou__done_as(request, (int)(request->done + (n > 0 ? (uint32_t)n : 0)));
+}
+
+static enum outcome read_or_write(struct request *request, bool is_vectored, transfer_t *function, uint32_t events)
+{
+	ssize_t n;
+
+	if (request->sqe.flags & IOSQE_ASYNC && !request->is_on_worker && iou__is_disk(request->sqe.fd))
+		return iou__to_worker(request, true);
+	for (;;) {
+		n = transfer_once(request, is_vectored, function);
+		if (n < 0 && !request->is_on_worker && (errno == EAGAIN || errno == EOPNOTSUPP))
+			return wait_for_it(request, events);
+		if (!is_short(request, is_vectored, n))
+			return finish(request, n);
+		request->done += (uint32_t)n;
+	}
+}
+
+/* A failed read has used up its buffer, unless there was no file in the first place: so does the kernel. */
+static enum outcome with_buffer(struct request *request, enum outcome outcome)
+{
+	if (outcome == OUT_DONE && request->res != -EBADF)
+		request->cqe_flags = iou__groups_use(request);
+	return outcome;
+}
+
+enum outcome iou__exec_read(struct request *request)
+{
+	return with_buffer(request, read_or_write(request, false, preadv2, EPOLLIN));
+}
+
+enum outcome iou__exec_readv(struct request *request)
+{
+	return with_buffer(request, read_or_write(request, true, preadv2, EPOLLIN));
+}
+
+enum outcome iou__exec_write(struct request *request)
+{
+	return read_or_write(request, false, pwritev2, EPOLLOUT);
+}
+
+enum outcome iou__exec_writev(struct request *request)
+{
+	return read_or_write(request, true, pwritev2, EPOLLOUT);
+}
+
+/* Multishot reads. */
+
+int iou__check_read_multishot(struct request *request)
+{
+	if (!(request->sqe.flags & IOSQE_BUFFER_SELECT) || request->sqe.addr || request->sqe.len)
+		return -EINVAL;
+	return 0;
+}
+
+/* For what can be waited for alone. That there is no buffer ends it when there is something to read. */
+enum outcome iou__exec_read_multishot(struct request *request)
+{
+	if (iou__is_disk(request->sqe.fd))
+		return iou__done_as(request, -EBADFD);
+	for (int i = 0; i < MAX_MULTISHOT; i++) {
+		enum outcome outcome = read_or_write(request, false, preadv2, EPOLLIN);
+
+		if (outcome != OUT_DONE || request->is_on_worker)
+			return outcome == OUT_WORKER ? iou__done_as(request, -EBADFD) : outcome;
+		if (request->res <= 0)
+			return with_buffer(request, outcome);
+		iou__flow_post_more(request, request->res, iou__groups_use(request));
+		if (iou__groups_take(&request->threads->groups, request) < 0)
+			return iou__watch(request, request->sqe.fd, EPOLLIN);
+		if (!iou__flow_has_room(request->threads))
+			break;
+	}
+	return OUT_AGAIN;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sockets: making and connecting them. */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "exec.h"
+#include "flow.h"
+#include "opcodes.h"
+#include "peek.h"
+
+/* Newer than the oldest liburing. */
+#define ACCEPT_DONTWAIT (1U << 1)
+#define ACCEPT_POLL_FIRST (1U << 2)
+#define MAX_MULTISHOT 32
+
+#define SOCKET_FLAGS ((unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK))
+
+/* A slot is a registered file's, which cannot be close-on-exec. */
+static int check_flags(const struct request *request, unsigned flags)
+{
+	if (flags & ~SOCKET_FLAGS)
+		return -EINVAL;
+	return request->sqe.file_index && flags & SOCK_CLOEXEC ? -EINVAL : 0;
+}
+
+int iou__check_socket(struct request *request)
+{
+	return check_flags(request, (unsigned)request->sqe.off & ~0xfU);
+}
+
+enum outcome iou__exec_socket(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (sqe->file_index)
+		return iou__done_as(request, -ENXIO);
+	return iou__done(request, socket(sqe->fd, (int)sqe->off, (int)sqe->len));
+}
+
+enum outcome iou__exec_bind(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, bind(sqe->fd, iou__pointer(sqe->addr), (socklen_t)sqe->addr2));
+}
+
+enum outcome iou__exec_listen(struct request *request)
+{
+	return iou__done(request, listen(request->sqe.fd, (int)request->sqe.len));
+}
+
+enum outcome iou__exec_shutdown(struct request *request)
+{
+	return iou__done(request, shutdown(request->sqe.fd, (int)request->sqe.len));
+}
+
+/*
+ * connect(2) and accept(2) have no flag to say that they must not block; only the socket has. So it is set around the
+ * call, where it is not set anyway. Others who use the same open socket at this very moment may see it, which a
+ * socket that is not connected yet, or a listener that has somebody waiting, hardly has.
+ */
+static int set_nonblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	return flags;
+}
+
+static void restore(int fd, int flags)
+{
+	int saved = errno;
+
+	if (flags >= 0 && !(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags);
+	errno = saved;
+}
+
+/* The kernel reads the address before the request begins; see iou__check_vector(). */
+int iou__check_connect(struct request *request)
+{
+	struct sockaddr_storage address = { 0 };
+	__u64 length = request->sqe.addr2;
+
+	if (length > sizeof(address))
+		return -EINVAL;
+	return length ? iou__peek(request->sqe.addr, &address, length) : 0;
+}
+
+/* What became of a connection that was under way. */
+static enum outcome connected(struct request *request)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+
+	if (getsockopt(request->sqe.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+		return iou__done(request, -1);
+	return iou__done_as(request, -error);
+}
+
+/* A Unix socket whose listener has no room says EAGAIN, and nothing tells when it has. */
+enum outcome iou__exec_connect(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int flags, r;
+
+	if (request->has_waited)
+		return connected(request);
+	flags = set_nonblock(sqe->fd);
+	r = connect(sqe->fd, iou__pointer(sqe->addr), (socklen_t)sqe->addr2);
+	restore(sqe->fd, flags);
+	if (r < 0 && errno == EINPROGRESS)
+		return iou__watch(request, sqe->fd, EPOLLOUT);
+	if (r < 0 && errno == EAGAIN)
+		return OUT_PAUSE;
+	return iou__done(request, r);
+}
+
+/* Accepting. */
+
+int iou__check_accept(struct request *request)
+{
+	unsigned flags = request->sqe.ioprio;
+
+	if (flags & ~(IORING_ACCEPT_MULTISHOT | ACCEPT_DONTWAIT | ACCEPT_POLL_FIRST))
+		return -EINVAL;
+	if (flags & IORING_ACCEPT_MULTISHOT && request->sqe.file_index &&
+	    request->sqe.file_index != IORING_FILE_INDEX_ALLOC)
+		return -EINVAL;
+	return check_flags(request, request->sqe.accept_flags);
+}
+
+static int accept_one(const struct io_uring_sqe *sqe)
+{
+	int flags = set_nonblock(sqe->fd);
+	int fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2), (int)sqe->accept_flags);
+
+	restore(sqe->fd, flags);
+	return fd;
+}
+
+static bool has_to_wait_first(struct request *request)
+{
+	return request->sqe.ioprio & ACCEPT_POLL_FIRST && !request->has_waited;
+}
+
+enum outcome iou__exec_accept(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (has_to_wait_first(request))
+		return iou__watch(request, sqe->fd, EPOLLIN);
+	if (sqe->file_index)
+		return iou__done_as(request, -ENXIO);
+	for (int i = 0; i < MAX_MULTISHOT && iou__flow_has_room(request->threads); i++) {
+		int fd = accept_one(sqe);
+
+		if (fd < 0 && errno == EAGAIN)
+			return sqe->ioprio & ACCEPT_DONTWAIT ? iou__done(request, fd)
+							     : iou__watch(request, sqe->fd, EPOLLIN);
+		if (fd < 0 && (errno == EINTR || (errno == ECONNABORTED && sqe->ioprio & IORING_ACCEPT_MULTISHOT)))
+			continue;
+		if (fd < 0 || !(sqe->ioprio & IORING_ACCEPT_MULTISHOT))
+			return iou__done(request, fd);
+		iou__flow_post_more(request, fd, 0);
+	}
+	return OUT_AGAIN;
+}

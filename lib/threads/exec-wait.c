@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What waits for something: a descriptor's readiness, a child, a futex. */
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "exec.h"
+#include "flow.h"
+#include "opcodes.h"
+#include "peek.h"
+
+/* Polls. */
+
+/* What comes also to who has not asked for it. */
+#define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP | EPOLLRDHUP))
+
+int iou__check_poll(struct request *request)
+{
+	return request->sqe.len & ~IORING_POLL_ADD_MULTI ? -EINVAL : 0;
+}
+
+static uint32_t events_of(const struct request *request)
+{
+	return (request->sqe.poll32_events & 0xffff & ~(uint32_t)(EPOLLET | EPOLLONESHOT)) | ALWAYS;
+}
+
+static enum outcome poll_once(struct request *request)
+{
+	struct pollfd pollfd = { .fd = request->sqe.fd, .events = (short)events_of(request) };
+	int n;
+
+	if (pollfd.fd < 0)
+		return iou__done_as(request, -EBADF);
+	n = poll(&pollfd, 1, 0);
+	if (n > 0 && pollfd.revents & POLLNVAL)
+		return iou__done_as(request, -EBADF);
+	if (n != 0)
+		return iou__done(request, n < 0 ? -1 : pollfd.revents);
+	return iou__watch(request, request->sqe.fd, events_of(request));
+}
+
+/* What epoll cannot watch is what it is, and does not change. */
+static enum outcome poll_unwatchable(struct request *request)
+{
+	enum outcome outcome = poll_once(request);
+
+	return outcome == OUT_WATCH ? OUT_PAUSE : outcome;
+}
+
+/* epoll tells of each change, and to begin with of what is. */
+static enum outcome poll_again_and_again(struct request *request)
+{
+	int mask = (int)(request->revents & events_of(request));
+
+	if (mask)
+		iou__flow_post_more(request, mask, 0);
+	request->revents = 0;
+	return iou__watch(request, request->sqe.fd, events_of(request) | EPOLLET);
+}
+
+enum outcome iou__exec_poll(struct request *request)
+{
+	if (request->is_unwatchable)
+		return poll_unwatchable(request);
+	if (request->sqe.len & IORING_POLL_ADD_MULTI)
+		return poll_again_and_again(request);
+	if (request->revents & events_of(request))
+		return iou__done_as(request, (int)(request->revents & events_of(request)));
+	return poll_once(request);
+}
+
+enum outcome iou__exec_epoll_wait(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int n = epoll_wait(sqe->fd, iou__pointer(sqe->addr), (int)sqe->len, 0);
+
+	return n == 0 ? iou__watch(request, sqe->fd, EPOLLIN) : iou__done(request, n);
+}
+
+/* Children. */
+
+static int wait_now(const struct request *request, siginfo_t *info)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	info->si_pid = 0;
+	info->si_signo = 0;
+	return (int)syscall(SYS_waitid, sqe->len, sqe->fd, info, (int)sqe->file_index | WNOHANG, NULL);
+}
+
+/* Nothing tells of any child at all, or of a group's, so these are looked for at growing intervals. */
+static enum outcome wait_for_child(struct request *request)
+{
+	return request->sqe.len == P_PIDFD ? iou__watch(request, request->sqe.fd, EPOLLIN) : OUT_PAUSE;
+}
+
+enum outcome iou__exec_waitid(struct request *request)
+{
+	siginfo_t info;
+	int r;
+
+	memset(&info, 0, sizeof(info));
+	r = wait_now(request, &info);
+	if (r < 0)
+		return iou__done(request, r);
+	if (!info.si_pid && !(request->sqe.file_index & WNOHANG))
+		return wait_for_child(request);
+	return iou__done_as(request, request->sqe.addr2 ? iou__poke(request->sqe.addr2, &info, sizeof(info)) : 0);
+}
+
+/*
+ * Futexes. One that has to wait has a worker for itself, which waits for another futex, too: the request's own, by which
+ * it is cancelled. So this is the one thing that a worker may wait for without end.
+ */
+
+#ifndef FUTEX2_SIZE_U32
+#define FUTEX2_SIZE_U32 0x02
+#define FUTEX2_PRIVATE FUTEX_PRIVATE_FLAG
+#endif
+#define FUTEX2_KNOWN (0x03 | 0x04 | 0x08 | FUTEX2_PRIVATE)
+#define MAX_WAITERS 128 /* FUTEX_WAITV_MAX */
+
+/* Linux 6.7, newer than some C libraries' headers; the same on every architecture but alpha. */
+#define CALL_FUTEX_WAKE 454
+#define CALL_FUTEX_WAIT 455
+
+static const struct timespec no_time = { 0 };
+
+int iou__check_futex(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if ((unsigned)sqe->fd & ~(unsigned)FUTEX2_KNOWN)
+		return -EINVAL;
+	return sqe->addr3 ? 0 : -EINVAL;
+}
+
+enum outcome iou__exec_futex_wake(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	void *word = iou__pointer(sqe->addr);
+	long r = syscall(CALL_FUTEX_WAKE, word, (unsigned long)sqe->addr3, (int)sqe->off, (unsigned)sqe->fd);
+
+	if (r == -1 && errno == ENOSYS)
+		r = syscall(SYS_futex, word, FUTEX_WAKE_BITSET | (sqe->fd & FUTEX_PRIVATE_FLAG), (int)sqe->off, NULL,
+			    NULL, (uint32_t)sqe->addr3);
+	return iou__done(request, r);
+}
+
+/* A word that nobody changes but to cancel: whoever waits for it as well wakes up then. */
+static struct futex_waitv own_word(const struct request *request)
+{
+	return (struct futex_waitv){
+		.uaddr = (__u64)(uintptr_t)&request->is_cancelled,
+		.flags = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE,
+	};
+}
+
+static enum outcome wait_for_any(struct request *request, struct futex_waitv *waiters, unsigned n)
+{
+	long r;
+
+	waiters[n] = own_word(request);
+	do
+		r = syscall(SYS_futex_waitv, waiters, n + 1, 0, NULL, 0);
+	while (r == -1 && errno == EINTR);
+	if (atomic_load(&request->is_cancelled) && (r == n || r == -1))
+		return iou__done_as(request, -ECANCELED);
+	return iou__done(request, r);
+}
+
+/* Whether it would have to wait: a wait without time says so, or what is wrong. */
+static bool would_wait(struct request *request, long r)
+{
+	if (r == -1 && errno == ETIMEDOUT)
+		return true;
+	iou__done(request, r);
+	return false;
+}
+
+/* A mask other than all has no place among several futexes; who waits with one looks from time to time. */
+static enum outcome wait_with_mask(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	long r = syscall(CALL_FUTEX_WAIT, iou__pointer(sqe->addr), (unsigned long)sqe->off, (unsigned long)sqe->addr3,
+			 (unsigned)sqe->fd, &no_time, CLOCK_MONOTONIC);
+
+	return would_wait(request, r) ? OUT_PAUSE : OUT_DONE;
+}
+
+enum outcome iou__exec_futex_wait(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct futex_waitv waiters[2] = { { .val = sqe->off, .uaddr = sqe->addr, .flags = (__u32)sqe->fd } };
+	enum outcome outcome;
+
+	if ((__u32)sqe->addr3 != FUTEX_BITSET_MATCH_ANY)
+		return wait_with_mask(request);
+	if (!request->is_on_worker)
+		return iou__to_worker(request, false);
+	outcome = wait_for_any(request, waiters, 1);
+	return outcome;
+}
+
+enum outcome iou__exec_futex_waitv(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct futex_waitv waiters[MAX_WAITERS] = { 0 };
+
+	if (!sqe->len || sqe->len > MAX_WAITERS || !sqe->addr)
+		return iou__done_as(request, -EINVAL);
+	if (iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0])) < 0)
+		return iou__done_as(request, -EFAULT);
+	if (sqe->len == MAX_WAITERS)
+		return iou__done_as(request, -EOPNOTSUPP); /* there is no room for the one that cancels */
+	if (!request->is_on_worker)
+		return iou__to_worker(request, false);
+	return wait_for_any(request, waiters, sqe->len);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the opcodes do: one attempt each, by a system call that does not block, unless request->is_on_worker. Pointers go
+ * to the kernel as they are, so that bad ones are its business. Named after the opcodes.
+ */
+#ifndef IOU_LIB_THREADS_EXEC_H
+#define IOU_LIB_THREADS_EXEC_H
+
+#include "request.h"
+
+typedef enum outcome attempt_t(struct request *request);
+typedef int check_t(struct request *request);
+
+/* exec-rw.c */
+attempt_t iou__exec_read, iou__exec_write, iou__exec_readv, iou__exec_writev, iou__exec_read_multishot;
+attempt_t iou__exec_fixed;
+check_t iou__check_read_multishot, iou__check_vector;
+
+/* exec-file.c: by descriptor */
+attempt_t iou__exec_fsync, iou__exec_sync_file_range, iou__exec_fallocate, iou__exec_fadvise, iou__exec_madvise;
+attempt_t iou__exec_ftruncate, iou__exec_close, iou__exec_fsetxattr, iou__exec_fgetxattr, iou__exec_epoll_ctl;
+attempt_t iou__exec_pipe, iou__exec_splice, iou__exec_tee;
+check_t iou__check_fsync, iou__check_close, iou__check_splice, iou__check_epoll_ctl, iou__check_pipe;
+
+/* exec-path.c: by path */
+attempt_t iou__exec_openat, iou__exec_openat2, iou__exec_statx, iou__exec_renameat, iou__exec_unlinkat;
+attempt_t iou__exec_mkdirat, iou__exec_symlinkat, iou__exec_linkat, iou__exec_setxattr, iou__exec_getxattr;
+check_t iou__check_openat, iou__check_openat2, iou__check_unlinkat, iou__check_path, iou__check_paths;
+check_t iou__check_statx, iou__check_linkat, iou__check_fgetxattr, iou__check_fsetxattr, iou__check_getxattr;
+check_t iou__check_setxattr;
+
+/* exec-socket.c */
+attempt_t iou__exec_socket, iou__exec_connect, iou__exec_accept, iou__exec_shutdown, iou__exec_bind, iou__exec_listen;
+check_t iou__check_socket, iou__check_connect, iou__check_accept;
+
+/* exec-message.c */
+attempt_t iou__exec_send, iou__exec_sendmsg, iou__exec_send_zc, iou__exec_sendmsg_zc, iou__exec_recv, iou__exec_recvmsg;
+check_t iou__check_send, iou__check_send_zc, iou__check_recv;
+
+/* exec-wait.c */
+attempt_t iou__exec_poll, iou__exec_epoll_wait, iou__exec_waitid;
+attempt_t iou__exec_futex_wait, iou__exec_futex_waitv, iou__exec_futex_wake;
+check_t iou__check_poll, iou__check_futex;
+
+/* exec-ring.c: about other requests, and the engine */
+attempt_t iou__exec_nop, iou__exec_cancel, iou__exec_poll_remove, iou__exec_msg_ring, iou__exec_files_update;
+attempt_t iou__exec_provide_buffers, iou__exec_remove_buffers, iou__exec_unsupported;
+check_t iou__check_nop, iou__check_cancel, iou__check_poll_remove;
+check_t iou__check_provide_buffers, iou__check_remove_buffers, iou__check_files_update;
+
+/* The file is one whose reads and writes may wait for a disk, rather than for somebody else. */
+bool iou__is_disk(int fd);
+
+/* The memory of the SQE, or the buffer that was selected for it. */
+void *iou__exec_memory(const struct request *request);
+size_t iou__exec_length(const struct request *request);
+
+#endif

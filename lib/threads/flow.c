@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "flow.h"
+
+#include <fcntl.h>
+
+#include "../sqe.h"
+#include "exec-timeout.h"
+#include "opcodes.h"
+#include "timeline.h"
+
+#define FIRST_PAUSE_NS 1000000ULL
+#define LONGEST_PAUSE_NS 100000000ULL
+
+/* Completions. */
+
+bool iou__flow_has_room(struct threads *threads)
+{
+	return threads->cq_tail - threads->cq_head < threads->engine.cq_entries ||
+	       iou__cq_empty_ring(threads->engine.cq);
+}
+
+static void post(struct threads *threads, const struct request *request, int res, unsigned flags)
+{
+	struct io_uring_cqe *cqe = &threads->cqes[threads->cq_tail & (threads->engine.cq_entries - 1)];
+
+	cqe->user_data = request->sqe.user_data;
+	cqe->res = res;
+	cqe->flags = flags;
+	__atomic_store_n(&threads->cq_tail, threads->cq_tail + 1, __ATOMIC_RELEASE);
+	threads->n_completed += request->sqe.opcode != IORING_OP_TIMEOUT;
+}
+
+void iou__flow_post_more(struct request *request, int res, unsigned flags)
+{
+	if (iou__flow_has_room(request->threads))
+		post(request->threads, request, res, flags | IORING_CQE_F_MORE);
+}
+
+void iou__flow_flush_done(struct threads *threads)
+{
+	while (!iou__queue_is_empty(&threads->done) && iou__flow_has_room(threads)) {
+		struct request *request = container_of(iou__queue_pop(&threads->done), struct request, node);
+
+		post(threads, request, request->res, request->cqe_flags);
+		request->place = AT_REST;
+	}
+}
+
+/* What a zero-copy send comes to is told first, and then that its memory is free. */
+static int notify(struct request *request, int res)
+{
+	if (request->is_failed || !(request->opcode->flags & NOTIFIES))
+		return res;
+	iou__flow_post_more(request, res, 0);
+	request->cqe_flags = IORING_CQE_F_NOTIF;
+	return request->sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE ? (int)IORING_NOTIF_USAGE_ZC_COPIED : 0;
+}
+
+static void finish(struct request *request, int res)
+{
+	struct threads *threads = request->threads;
+
+	request->res = res;
+	if (iou__queue_is_empty(&threads->done) && iou__flow_has_room(threads)) {
+		post(threads, request, res, request->cqe_flags);
+		request->place = AT_REST;
+		return;
+	}
+	request->place = AT_DONE;
+	iou__queue_push(&threads->done, &request->node);
+}
+
+/* Links. */
+
+void iou__flow_make_ready(struct request *request)
+{
+	request->place = AT_READY;
+	iou__queue_push(&request->threads->ready, &request->node);
+}
+
+/* One that was found to be wrong before it began says so itself. */
+static void fail_links(struct request *request)
+{
+	while (request) {
+		struct request *next = request->next;
+
+		finish(request, request->is_failed ? request->res : -ECANCELED);
+		request = next;
+	}
+}
+
+/* The linked timeout of a request that has completed: armed, or not yet. */
+static void end_limit(struct request *request, struct request **next)
+{
+	struct request *limit = request->limit;
+
+	if (!limit && *next && (*next)->sqe.opcode == IORING_OP_LINK_TIMEOUT && !(*next)->is_failed) {
+		limit = *next;
+		*next = limit->next;
+	} else if (limit) {
+		iou__queue_remove(&limit->node);
+	}
+	if (limit)
+		finish(limit, -ECANCELED);
+}
+
+static bool has_file(const struct request *request)
+{
+	return !(request->sqe.flags & IOSQE_FIXED_FILE) && fcntl(request->sqe.fd, F_GETFD) >= 0;
+}
+
+/* Some operations of the kernel fail without breaking their chain, but for what keeps them from beginning. */
+static bool breaks_chain(const struct request *request, int res)
+{
+	if (iou__sqe_succeeded(&request->sqe, res))
+		return false;
+	if (!(request->opcode->flags & KEEPS_CHAIN) || res == -ECANCELED || res == -ENOTSOCK)
+		return true;
+	return res == -EBADF && request->opcode->flags & TAKES_FILE && !has_file(request);
+}
+
+/* Nobody else gets the request while this lasts: that takes a callback. */
+static void complete(struct request *request, int res)
+{
+	struct request *next = request->next;
+	bool is_failure = next && breaks_chain(request, res);
+	bool is_hard = request->sqe.flags & IOSQE_IO_HARDLINK;
+
+	iou__groups_give_back(&request->threads->groups, request);
+	finish(request, notify(request, res));
+	end_limit(request, &next);
+	if (next && is_failure && !is_hard)
+		fail_links(next);
+	else if (next)
+		iou__flow_make_ready(next);
+}
+
+/* It does not complete at once, so what limits it begins to run. */
+static void arm_limit(struct request *request)
+{
+	struct request *limit = request->next;
+
+	if (request->has_begun)
+		return;
+	request->has_begun = true;
+	if (!limit || limit->sqe.opcode != IORING_OP_LINK_TIMEOUT)
+		return;
+	request->next = limit->next;
+	request->limit = limit;
+	limit->limit = request;
+	limit->next = NULL;
+	iou__exec_limit_start(limit);
+}
+
+/* Attempts. */
+
+static void wait_for_time(struct request *request, uint64_t at)
+{
+	request->place = AT_TIME;
+	request->at = at;
+	iou__timeline_add(&request->threads->timeline, request);
+}
+
+/* Nothing tells when another attempt is worth while: after a while, and then after a longer one. */
+static void pause_request(struct request *request)
+{
+	request->span = request->span ? 2 * request->span : FIRST_PAUSE_NS;
+	if (request->span > LONGEST_PAUSE_NS)
+		request->span = LONGEST_PAUSE_NS;
+	wait_for_time(request, iou__timeline_now() + request->span);
+}
+
+static void handle(struct request *request, enum outcome outcome);
+
+/* Where no worker can be had the loop does the work, however long that takes; what might take for ever waits. */
+static void hand_to_worker(struct request *request)
+{
+	request->place = AT_WORKER;
+	if (iou__iopool_put(&request->threads->iopool, request))
+		return;
+	if (!request->is_bounded) {
+		pause_request(request);
+		return;
+	}
+	request->is_on_worker = true;
+
+	enum outcome outcome = iou__opcode_try(request);
+
+	request->is_on_worker = false;
+	handle(request, outcome);
+}
+
+/* What epoll does not watch is always ready: the next attempt knows. */
+static void watch(struct request *request)
+{
+	int r = iou__watches_add(&request->threads->watches, request);
+	bool is_news = r == -EPERM && !request->is_unwatchable;
+
+	request->has_waited = true;
+	request->is_unwatchable = r == -EPERM;
+	request->place = AT_WATCH;
+	if (r == 0)
+		return;
+	if (r == -EBADF)
+		complete(request, r);
+	else if (is_news)
+		iou__flow_make_ready(request);
+	else
+		pause_request(request);
+}
+
+static void wait_for_it(struct request *request, enum outcome outcome)
+{
+	switch (outcome) {
+	case OUT_WATCH:
+		watch(request);
+		break;
+	case OUT_WORKER:
+		hand_to_worker(request);
+		break;
+	case OUT_PAUSE:
+		pause_request(request);
+		break;
+	case OUT_TIME:
+		wait_for_time(request, request->at);
+		break;
+	case OUT_AGAIN:
+	case OUT_DONE:
+		iou__flow_make_ready(request);
+		break;
+	}
+}
+
+static void handle(struct request *request, enum outcome outcome)
+{
+	if (outcome == OUT_DONE) {
+		complete(request, request->res);
+		return;
+	}
+	if (outcome != OUT_WORKER)
+		iou__groups_give_back(&request->threads->groups, request);
+	arm_limit(request);
+	wait_for_it(request, outcome);
+}
+
+/* A completion has to have a place to go to; until it has, nothing is begun. */
+static void attempt(struct request *request)
+{
+	request->place = AT_HAND;
+	if (iou__flow_has_room(request->threads))
+		handle(request, iou__opcode_try(request));
+	else
+		iou__flow_make_ready(request);
+}
+
+static void go_on(struct request *request)
+{
+	if (request->place == AT_WORKER) {
+		request->is_on_worker = false;
+		handle(request, (enum outcome)request->outcome);
+	} else if (request->sqe.opcode == IORING_OP_LINK_TIMEOUT) {
+		iou__exec_limit_reached(request);
+	} else {
+		attempt(request);
+	}
+}
+
+void iou__flow_run_ready(struct threads *threads)
+{
+	struct node mark, *node;
+
+	iou__queue_push(&threads->ready, &mark);
+	while ((node = iou__queue_pop(&threads->ready)) != &mark)
+		go_on(container_of(node, struct request, node));
+}
+
+/* Submission. */
+
+static bool check_chain(struct request *head)
+{
+	bool is_good = true;
+
+	for (struct request *request = head; request; request = request->next) {
+		request->is_read_first = head->next;
+
+		int r = iou__opcode_check(request);
+
+		request->place = request == head ? AT_HAND : AT_LINK;
+		request->is_failed = r < 0;
+		request->res = r;
+		is_good = is_good && r == 0;
+	}
+	return is_good;
+}
+
+/* A linked timeout limits what is before it, and that is no linked timeout. */
+static bool check_limits(struct request *head)
+{
+	bool may_come = false, is_good = true;
+
+	for (struct request *request = head; request; request = request->next) {
+		bool is_limit = request->sqe.opcode == IORING_OP_LINK_TIMEOUT;
+
+		if (is_limit && !may_come) {
+			request->is_failed = true;
+			request->res = -EINVAL;
+			is_good = false;
+		}
+		may_come = !is_limit;
+	}
+	return is_good;
+}
+
+/* If one is wrong the whole chain fails, as hard as it may be linked. */
+static void fail_chain(struct request *head)
+{
+	struct request *next = head->next;
+
+	finish(head, notify(head, head->is_failed ? head->res : -ECANCELED));
+	fail_links(next);
+}
+
+void iou__flow_submit(struct request *head)
+{
+	bool is_good = check_chain(head);
+
+	if (check_limits(head) && is_good)
+		attempt(head);
+	else
+		fail_chain(head);
+}
+
+/* Ends before their time. */
+
+static void leave(struct request *request)
+{
+	switch ((enum place)request->place) {
+	case AT_WATCH:
+		iou__watches_remove(&request->threads->watches, request);
+		break;
+	case AT_READY:
+	case AT_TIME:
+		iou__queue_remove(&request->node);
+		break;
+	default:
+		break;
+	}
+	request->threads->n_counting -= request->is_counting;
+	request->is_counting = false;
+}
+
+void iou__flow_end(struct request *request, int res)
+{
+	leave(request);
+	complete(request, res);
+}
+
+/* What has been transferred so far is the result, and yet a failure for what is linked behind. */
+int iou__flow_cancel(struct request *request)
+{
+	if (request->place == AT_HAND || request->place == AT_LINK || request->place == AT_DONE ||
+	    request->sqe.opcode == IORING_OP_LINK_TIMEOUT)
+		return -ENOENT;
+	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
+		return request->is_bounded ? -EALREADY : 0;
+	iou__flow_end(request, request->done ? (int)request->done : -ECANCELED);
+	return 0;
+}
+
+void iou__flow_drop_all(struct threads *threads)
+{
+	for (struct request *request = NULL; (request = iou__requests_after(threads, request));)
+		if (request->place == AT_WORKER)
+			iou__iopool_withdraw(&threads->iopool, request);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request: an SQE that the threads engine has taken from the stage, and how far it has come. It lives beside its op,
+ * in the pool. Belongs to the loop thread, but while a worker is at it.
+ *
+ * The files of the threads engine, all in this directory, are, from the bottom up:
+ *
+ *	peek.c      reads the program's memory without a crash
+ *	request.h   this
+ *	iopool.c    workers for system calls that may be slow
+ *	watches.c   readiness, by epoll
+ *	timeline.c  points in time
+ *	groups.c    provided buffers
+ *	requests.c  the engine's state, and the requests in it
+ *	exec-*.c    what the opcodes do: system calls; exec-timeout.c also what time does to requests
+ *	opcodes.c   the table of opcodes, and what the kernel checks before it begins
+ *	flow.c      from an attempt to the next, to the completion, to what is linked behind
+ *	turn.c      what a turn does, and how it waits
+ *	threads.c   the engine
+ */
+#ifndef IOU_LIB_THREADS_REQUEST_H
+#define IOU_LIB_THREADS_REQUEST_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <liburing.h>
+
+#include "../queue.h"
+
+struct opcode;
+struct threads;
+
+/* Where a request is; it is in at most one list, by its node. */
+enum place {
+	AT_REST,   /* not in flight */
+	AT_HAND,   /* being tried */
+	AT_LINK,   /* behind another one */
+	AT_READY,  /* to be tried (again) in this turn or the next */
+	AT_WATCH,  /* a descriptor's */
+	AT_TIME,   /* in the timeline */
+	AT_WORKER, /* waits for a worker, or one is at it */
+	AT_DONE,   /* completed, and there was no memory for its CQE */
+};
+
+/* What an attempt at a request came to. */
+enum outcome {
+	OUT_DONE,   /* res and cqe_flags are its completion */
+	OUT_WATCH,  /* again when watch_fd is ready for events */
+	OUT_WORKER, /* a worker has to do it */
+	OUT_PAUSE,  /* again after some time: nothing will tell */
+	OUT_TIME,   /* again when the time is at */
+	OUT_AGAIN,  /* again in the next turn: it has had its share of this one */
+};
+
+/* A buffer as it was provided, or none: the address of an SQE. */
+struct buffer {
+	__u64 addr;
+	__u32 len;
+	__u16 id;
+	bool is_taken;
+};
+
+struct request {
+	struct node node;
+	struct io_uring_sqe sqe; /* a copy: the program's may change once it is submitted */
+	const struct opcode *opcode;
+	struct threads *threads;
+	struct request *next;          /* what is linked behind it */
+	struct request *limit;         /* the linked timeout that limits it; and for that one, what it limits */
+	uint8_t place;                 /* enum place */
+	uint8_t outcome;               /* a worker's attempt came to this */
+	bool is_on_worker;             /* the attempt may block */
+	bool is_read_first;            /* what it points to is read before it begins, as the kernel does */
+	bool is_failed;                /* found to be wrong before it began */
+	bool has_waited;               /* this is not the first attempt */
+	bool is_unwatchable;           /* epoll does not take its descriptor */
+	bool has_begun;                /* its linked timeout has been looked for */
+	bool is_bounded;               /* what the worker does is sure to end soon */
+	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
+	int res;
+	unsigned cqe_flags;
+	uint32_t done; /* bytes that earlier attempts have transferred */
+	int watch_fd;
+	uint32_t events;  /* EPOLL*: what it waits for */
+	uint32_t revents; /* what came */
+	uint32_t n_left;  /* multishot timeouts: so many more times; 0: for ever */
+	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
+	uint64_t target;
+	uint64_t at;   /* ns, CLOCK_MONOTONIC */
+	uint64_t span; /* ns: of a timeout, or of a pause */
+	struct buffer buffer;
+};
+
+/* An attempt's end. A result of -1 stands for errno, as with system calls. */
+static inline enum outcome iou__done(struct request *request, long result)
+{
+	request->res = result == -1 ? -errno : (int)result;
+	return OUT_DONE;
+}
+
+/* For results that are -errno already; -EPERM is -1. */
+static inline enum outcome iou__done_as(struct request *request, int result)
+{
+	request->res = result;
+	return OUT_DONE;
+}
+
+static inline enum outcome iou__watch(struct request *request, int fd, uint32_t events)
+{
+	request->watch_fd = fd;
+	request->events = events;
+	return OUT_WATCH;
+}
+
+static inline enum outcome iou__to_worker(struct request *request, bool is_bounded)
+{
+	request->is_bounded = is_bounded;
+	return OUT_WORKER;
+}
+
+/* What addresses in an SQE point to. */
+static inline void *iou__pointer(__u64 address)
+{
+	return (void *)(uintptr_t)address;
+}
+
+#endif

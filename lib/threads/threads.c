@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "threads.h"
+
+#include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "flow.h"
+#include "timeline.h"
+#include "turn.h"
+
+static struct threads *threads_of(struct engine *engine)
+{
+	return container_of(engine, struct threads, engine);
+}
+
+/* For who watches the epoll set from outside. */
+
+static int make_timer(struct threads *threads)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int r = fd < 0 ? -errno : iou__watches_add_foreign(&threads->watches, fd, TURN_TIMER);
+
+	if (r < 0 && fd >= 0)
+		close(fd);
+	if (r == 0)
+		threads->timer_fd = fd;
+	return r;
+}
+
+static int watch(struct engine *engine)
+{
+	struct threads *threads = threads_of(engine);
+	int r = threads->timer_fd < 0 ? make_timer(threads) : 0;
+
+	return r < 0 ? r : threads->watches.epoll_fd;
+}
+
+static void set_timer(struct threads *threads)
+{
+	uint64_t at = iou__timeline_next(&threads->timeline);
+	struct itimerspec time = { 0 };
+
+	if (at == threads->timer_is_at)
+		return;
+	if (at != TIMELINE_NEVER) {
+		time.it_value.tv_sec = (time_t)(at / NS_PER_SECOND);
+		time.it_value.tv_nsec = (long)(at % NS_PER_SECOND);
+	}
+	timerfd_settime(threads->timer_fd, TFD_TIMER_ABSTIME, &time, NULL);
+	threads->timer_is_at = at;
+}
+
+static bool look(struct engine *engine)
+{
+	struct threads *threads = threads_of(engine);
+
+	bool has = iou__turn_look(threads);
+
+	set_timer(threads);
+	return has;
+}
+
+static bool has_news(struct engine *engine)
+{
+	return iou__turn_has_news(threads_of(engine));
+}
+
+static int enter(struct engine *engine, bool wait, const struct timespec *timeout)
+{
+	return iou__turn_take(threads_of(engine), wait, timeout);
+}
+
+/* Life cycle. */
+
+static int take_owner(struct engine *engine)
+{
+	(void)engine;
+	return 0;
+}
+
+static unsigned power_of_two(unsigned n)
+{
+	unsigned power = 1;
+
+	while (power < n)
+		power *= 2;
+	return power;
+}
+
+/* The queues in this size; what is in the CQ goes to the copies. */
+static int make_queues(struct threads *threads, unsigned entries, unsigned cq_entries)
+{
+	struct engine *engine = &threads->engine;
+	unsigned n = power_of_two(cq_entries ? cq_entries : 2 * power_of_two(entries));
+	struct io_uring_cqe *cqes = calloc(n, sizeof(*cqes));
+
+	if (!cqes || !iou__cq_empty_ring(engine->cq)) {
+		free(cqes);
+		return -ENOMEM;
+	}
+	free(threads->cqes);
+	threads->cqes = cqes;
+	engine->cq->ring = (struct cq_ring){ &threads->cq_head, &threads->cq_tail, n - 1, cqes };
+	engine->sq_entries = power_of_two(entries);
+	engine->cq_entries = n;
+	return 0;
+}
+
+/* A CQ that was given a size of its own keeps it as long as it can. */
+static int resize(struct engine *engine, unsigned entries, bool is_idle)
+{
+	struct threads *threads = threads_of(engine);
+	unsigned n = threads->n_cq_wanted && threads->n_cq_wanted < entries ? entries : threads->n_cq_wanted;
+
+	(void)is_idle;
+	return make_queues(threads, entries, n);
+}
+
+static struct io_uring *uring_of(struct engine *engine)
+{
+	return &threads_of(engine)->dummy.ring;
+}
+
+/* Workers are waited for: they write to the program's memory. */
+static void let_go(struct engine *engine, bool is_owner)
+{
+	struct threads *threads = threads_of(engine);
+
+	(void)is_owner;
+	iou__cq_empty_ring(engine->cq);
+	iou__flow_drop_all(threads);
+	iou__iopool_destroy(&threads->iopool);
+}
+
+static void free_memory(struct threads *threads)
+{
+	iou__groups_destroy(&threads->groups);
+	iou__watches_destroy(&threads->watches);
+	if (threads->timer_fd >= 0)
+		close(threads->timer_fd);
+	free(threads->cqes);
+	free(threads);
+}
+
+static void release(struct engine *engine, bool is_owner)
+{
+	struct threads *threads = threads_of(engine);
+
+	(void)is_owner;
+	iou__flow_drop_all(threads);
+	iou__iopool_destroy(&threads->iopool);
+	free_memory(threads);
+}
+
+static void abandon(struct engine *engine)
+{
+	iou__iopool_abandon(&threads_of(engine)->iopool);
+	free_memory(threads_of(engine));
+}
+
+static const struct engine_verbs verbs = {
+	.bind = take_owner,
+	.enter = enter,
+	.resize = resize,
+	.has_news = has_news,
+	.watch = watch,
+	.look = look,
+	.uring = uring_of,
+	.let_go = let_go,
+	.free = release,
+	.abandon = abandon,
+};
+
+static int init(struct threads *threads, const struct threads_config *config)
+{
+	int r = iou__watches_init(&threads->watches);
+
+	if (r == 0)
+		r = iou__iopool_init(&threads->iopool, config->n_workers);
+	if (r == 0)
+		r = iou__watches_add_foreign(&threads->watches, threads->iopool.wake_fd, TURN_WORKERS);
+	return r < 0 ? r : make_queues(threads, config->entries, config->cq_entries);
+}
+
+int iou__threads_new(const struct threads_config *config, struct ops *ops, struct stage *stage,
+		     struct timeouts *timeouts, struct cq *cq, struct engine **engine)
+{
+	struct threads *threads = calloc(1, sizeof(*threads));
+	int r;
+
+	if (!threads)
+		return -ENOMEM;
+	threads->engine = (struct engine){
+		.verbs = &verbs,
+		.kind = IOU_ENGINE_THREADS,
+		.ops = ops,
+		.stage = stage,
+		.timeouts = timeouts,
+		.cq = cq,
+		.can_cancel_any = true,
+	};
+	timeouts->knows_any = timeouts->knows_op = true;
+	threads->n_cq_wanted = config->cq_entries;
+	ops->extra = sizeof(struct request);
+	threads->timer_fd = threads->watches.epoll_fd = threads->iopool.wake_fd = -1;
+	threads->timer_is_at = TIMELINE_NEVER;
+	iou__queue_init(&threads->ready);
+	iou__queue_init(&threads->timeline);
+	iou__queue_init(&threads->done);
+	iou__uring_make_dummy(&threads->dummy);
+	iou__cq_init(cq, (struct cq_ring){ &threads->cq_head, &threads->cq_tail, 0, NULL });
+	r = init(threads, config);
+	if (r < 0) {
+		release(&threads->engine, false);
+		return r;
+	}
+	*engine = &threads->engine;
+	return 0;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "watches.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
+#define FLAGS ((uint32_t)(EPOLLET | EPOLLONESHOT))
+
+void iou__watches_destroy(struct watches *watches)
+{
+	for (size_t i = 0; i < watches->n; i++)
+		free(watches->by_fd[i]);
+	free(watches->by_fd);
+	if (watches->epoll_fd >= 0)
+		close(watches->epoll_fd);
+	*watches = (struct watches){ .epoll_fd = -1 };
+}
+
+int iou__watches_add_foreign(struct watches *watches, int fd, uint64_t data)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = data };
+
+	return epoll_ctl(watches->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static bool make_room(struct watches *watches, size_t fd)
+{
+	size_t n = watches->n ? watches->n : 64;
+	struct watch **by_fd;
+
+	while (n <= fd)
+		n *= 2;
+	by_fd = n > watches->n ? realloc(watches->by_fd, n * sizeof(struct watch *)) : watches->by_fd;
+	if (!by_fd)
+		return false;
+	for (size_t i = watches->n; i < n; i++)
+		by_fd[i] = NULL;
+	watches->by_fd = by_fd;
+	watches->n = n;
+	return true;
+}
+
+int iou__watches_init(struct watches *watches)
+{
+	if (!make_room(watches, 0))
+		return -ENOMEM;
+	watches->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	return watches->epoll_fd < 0 ? -errno : 0;
+}
+
+static struct watch *watch_of(struct watches *watches, int fd)
+{
+	if (!make_room(watches, (size_t)fd))
+		return NULL;
+	if (!watches->by_fd[fd]) {
+		struct watch *watch = calloc(1, sizeof(*watch));
+
+		if (!watch)
+			return NULL;
+		iou__queue_init(&watch->requests);
+		watches->by_fd[fd] = watch;
+	}
+	return watches->by_fd[fd];
+}
+
+/* What epoll is to be told for all of these: of one event, or of each change. */
+static uint32_t wanted(const struct watch *watch)
+{
+	uint32_t events = 0;
+
+	for (struct node *node = iou__queue_first(&watch->requests); node;
+	     node = iou__queue_after(&watch->requests, node))
+		events |= container_of(node, struct request, node)->events;
+	return events & EPOLLET ? events : events | EPOLLONESHOT;
+}
+
+static int control(const struct watches *watches, const struct watch *watch, int fd, int what, uint32_t events)
+{
+	struct epoll_event event = {
+		.events = events,
+		.data.u64 = (uint64_t)watch->generation << 32 | (uint32_t)fd,
+	};
+
+	return epoll_ctl(watches->epoll_fd, what, fd, &event) < 0 ? -errno : 0;
+}
+
+/* The descriptor may be another file's than last time. */
+static int arm(const struct watches *watches, struct watch *watch, int fd, uint32_t events)
+{
+	int r = watch->is_known ? control(watches, watch, fd, EPOLL_CTL_MOD, events) : -ENOENT;
+
+	if (r == -ENOENT) {
+		watch->generation++;
+		r = control(watches, watch, fd, EPOLL_CTL_ADD, events);
+	}
+	if (r == -EEXIST)
+		r = control(watches, watch, fd, EPOLL_CTL_MOD, events);
+	watch->is_known = r == 0;
+	watch->armed = r == 0 ? events : 0;
+	return r;
+}
+
+static void disarm(const struct watches *watches, struct watch *watch, int fd)
+{
+	if (watch->armed)
+		control(watches, watch, fd, EPOLL_CTL_DEL, 0);
+	watch->armed = 0;
+	watch->is_known = false;
+}
+
+/*
+ * To arm for each change again what is so armed already would tell of what is there once more, and there is no need:
+ * the attempt that found nothing came after it. But for a multishot poll that is new: it attempts nothing.
+ */
+static bool is_armed_for(const struct watch *watch, uint32_t events)
+{
+	return watch->armed & EPOLLET && !(events & ~watch->armed);
+}
+
+int iou__watches_add(struct watches *watches, struct request *request)
+{
+	int fd = request->watch_fd;
+	struct watch *watch = fd < 0 ? NULL : watch_of(watches, fd);
+	bool has_looked = request->has_waited || !(request->events & EPOLLET);
+	int r;
+
+	if (!watch)
+		return fd < 0 ? -EBADF : -ENOMEM;
+	iou__queue_push(&watch->requests, &request->node);
+	r = has_looked && is_armed_for(watch, wanted(watch)) ? 0 : arm(watches, watch, fd, wanted(watch));
+	if (r < 0)
+		iou__queue_remove(&request->node);
+	else
+		watches->n_waiting++;
+	return r;
+}
+
+void iou__watches_remove(struct watches *watches, struct request *request)
+{
+	struct watch *watch = watches->by_fd[request->watch_fd];
+
+	iou__queue_remove(&request->node);
+	watches->n_waiting--;
+	if (iou__queue_is_empty(&watch->requests))
+		disarm(watches, watch, request->watch_fd);
+}
+
+static void wake(struct watches *watches, struct request *request, uint32_t events, struct queue *out)
+{
+	iou__queue_remove(&request->node);
+	watches->n_waiting--;
+	request->revents = events;
+	request->place = AT_READY;
+	iou__queue_push(out, &request->node);
+}
+
+void iou__watches_tell(struct watches *watches, uint64_t data, uint32_t events, struct queue *out)
+{
+	int fd = (int)(uint32_t)data;
+	struct watch *watch = watches->by_fd[fd];
+	struct node *node, *next;
+
+	if (watch->generation != data >> 32)
+		return;
+	if (iou__queue_is_empty(&watch->requests)) {
+		disarm(watches, watch, fd); /* a multishot poll has ended */
+		return;
+	}
+	if (!(watch->armed & EPOLLET))
+		watch->armed = 0;
+	for (node = iou__queue_first(&watch->requests); node; node = next) {
+		struct request *request = container_of(node, struct request, node);
+
+		next = iou__queue_after(&watch->requests, node);
+		if (events & (request->events | ALWAYS) & ~FLAGS)
+			wake(watches, request, events, out);
+	}
+	if (!iou__queue_is_empty(&watch->requests) && !is_armed_for(watch, wanted(watch)))
+		arm(watches, watch, fd, wanted(watch));
+}

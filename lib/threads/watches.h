@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Requests that wait until a descriptor is ready. epoll takes a descriptor once, so each has a watch with all that wait
+ * for it.
+ *
+ * A watch is armed for one event (EPOLLONESHOT) or, as long as a multishot poll is among those that wait, for each
+ * change (EPOLLET). As the program may close the descriptor and get the same number again, whoever begins to wait says
+ * so to epoll anew, and what it tells is believed only if it is of this generation.
+ */
+#ifndef IOU_LIB_THREADS_WATCHES_H
+#define IOU_LIB_THREADS_WATCHES_H
+
+#include "request.h"
+
+struct watch {
+	struct queue requests;
+	uint32_t armed; /* the events that epoll has been told, with its flags; 0: none */
+	uint32_t generation;
+	bool is_known; /* epoll has it, as far as we know */
+};
+
+struct watches {
+	struct watch **by_fd;
+	size_t n;
+	int epoll_fd;
+	unsigned n_waiting;
+};
+
+/* What the epoll set tells of descriptors that are not watched: the engine's own. */
+#define WATCHES_FOREIGN(n) (UINT64_MAX - (n))
+
+int iou__watches_init(struct watches *watches);
+void iou__watches_destroy(struct watches *watches);
+
+/* A descriptor of the engine's own; level-triggered. 0 or -errno. */
+int iou__watches_add_foreign(struct watches *watches, int fd, uint64_t data);
+
+/* The request waits for its watch_fd. 0; -EPERM: epoll cannot watch that; or another -errno of epoll_ctl(). */
+int iou__watches_add(struct watches *watches, struct request *request);
+
+/* It waits no longer. */
+void iou__watches_remove(struct watches *watches, struct request *request);
+
+/* Something has come for a descriptor: who waits for it goes to the end of the queue out, in order. */
+void iou__watches_tell(struct watches *watches, uint64_t data, uint32_t events, struct queue *out);
+
+#endif
