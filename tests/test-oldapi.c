@@ -814,13 +814,15 @@ Suite *suite(void)
 	TCase *registering = tcase_create("registering");
 
 	ADD_CASE(suite, "ops", test_one_read, test_nothing_to_do, test_many_more_ops_than_entries,
-		 test_result_is_there_after_another_op_was_taken, test_resize_to_1_entry_in_a_callback,
-		 test_timers_fire_in_the_order_of_their_times, test_timer_that_starts_the_next,
-		 test_pipeline_copies_and_sums_a_file, test_echo, test_free_with_a_read_in_flight);
+		 test_result_is_there_after_another_op_was_taken, test_timers_fire_in_the_order_of_their_times,
+		 test_timer_that_starts_the_next, test_pipeline_copies_and_sums_a_file, test_echo,
+		 test_free_with_a_read_in_flight);
 	ADD_CASE(suite, "runs", test_jobs_beside_ops, test_work_that_fails_ends_the_run_and_the_next_goes_on,
 		 test_jobs_are_run_to_their_end_by_free, test_callback_that_fails_ends_the_run_and_the_next_goes_on,
 		 test_quit_in_a_callback, test_quit_from_a_thread);
-	tcase_add_loop_test(registering, test_registered_files_and_buffers, 0, 2);
+	if (support_has_ring())
+		tcase_add_loop_test(registering, test_registered_files_and_buffers, 0, 2);
 	suite_add_tcase(suite, registering);
+	ADD_RING_CASE(suite, "ring", test_resize_to_1_entry_in_a_callback);
 	return suite;
 }

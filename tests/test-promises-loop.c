@@ -271,10 +271,10 @@ Suite *suite(void)
 	ADD_CASE(s, "errors", test_g06_negative_result_ends_the_run_and_the_rest_goes_on_in_order,
 		 test_g06_op_queued_again_survives_the_error_of_its_callback, test_g06_positive_results_mean_zero,
 		 test_g06_posts_and_jobs_end_a_run_as_ops_do,
-		 test_g06_failing_work_ends_the_run_after_its_completion_callback,
-		 test_g06_foreign_completions_end_a_run_too);
+		 test_g06_failing_work_ends_the_run_after_its_completion_callback);
 	ADD_CASE(s, "quit", test_g07_quit_ends_the_run_after_the_callback_that_is_running,
 		 test_g07_quit_outside_a_run_ends_the_next_one_and_no_other,
 		 test_g07_quit_in_a_signal_handler_is_never_lost);
+	ADD_RING_CASE(s, "ring", test_g06_foreign_completions_end_a_run_too);
 	return s;
 }

@@ -294,11 +294,12 @@ Suite *suite(void)
 {
 	Suite *s = suite_create("teardown-waits");
 
-	ADD_CASE(s, "send", PROMISE_TEST(09, zero_copy_send_to_a_peer_that_never_reads_ends_when_the_peer_goes),
-		 PROMISE_TEST(09, zero_copy_send_reads_no_memory_after_free));
+	ADD_RING_CASE(s, "zero copy",
+		      PROMISE_TEST(09, zero_copy_send_to_a_peer_that_never_reads_ends_when_the_peer_goes));
+	ADD_CASE(s, "send", PROMISE_TEST(09, zero_copy_send_reads_no_memory_after_free));
 	ADD_CASE(s, "work", PROMISE_TEST(09, waiting_for_a_job_beside_an_op_in_flight_costs_no_cpu),
 		 PROMISE_TEST(09, jobs_use_no_memory_after_free), PROMISE_TEST(09, posts_are_delivered_once));
-	ADD_CASE(s, "due", PROMISE_TEST(09, completions_that_are_due_are_delivered_with_their_results),
-		 PROMISE_TEST(09, completions_that_have_overflown_are_delivered_with_their_results));
+	ADD_CASE(s, "due", PROMISE_TEST(09, completions_that_are_due_are_delivered_with_their_results));
+	ADD_RING_CASE(s, "ring", PROMISE_TEST(09, completions_that_have_overflown_are_delivered_with_their_results));
 	return s;
 }
