@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * G16: where io_uring is blocked the same program runs on the threads engine, which says why. What the engine shares with
+ * the kernel is compared in differential/; here is what is its own: the choice, workers, bad pointers, and the opcodes that
+ * the differential test leaves out.
+ */
+#include "promises.h"
+
+#include "children.h"
+
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define MS 1000000L
+#define BAD ((void *)8)
+
+/* By number: newer than the oldest liburing. */
+enum {
+	OP_READ_MULTISHOT = 49,
+	OP_WAITID,
+	OP_FUTEX_WAIT,
+	OP_FUTEX_WAKE,
+	OP_FUTEX_WAITV,
+	OP_EPOLL_WAIT = 59,
+	OP_PIPE = 62
+};
+
+static iou_t *open_threads(unsigned entries)
+{
+	return open_with((iou_config_t){ .entries = entries, .engine = IOU_ENGINE_THREADS });
+}
+
+static iou_info_t info_of(iou_t *iou)
+{
+	iou_info_t info = { .size = sizeof(info) };
+
+	iou_info(iou, &info);
+	return info;
+}
+
+/* The choice. */
+
+static int forbid_rings(int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+struct refusal {
+	int error;
+	const char *word; /* in the reason; NULL: there is no instance */
+};
+
+static void be_refused(struct findings *findings, const void *data)
+{
+	const struct refusal *refusal = data;
+	iou_config_t config = { .size = sizeof(config), .engine = IOU_ENGINE_URING };
+	iou_info_t info;
+	iou_t *iou;
+
+	FIND_EQ(findings, forbid_rings(refusal->error), 0);
+	FIND(findings, !iou_new_with(&config));
+	FIND_EQ(findings, errno, refusal->error);
+	iou = iou_new(8);
+	FIND(findings, !iou == !refusal->word);
+	if (!iou)
+		return;
+	info = info_of(iou);
+	FIND_EQ(findings, info.engine, IOU_ENGINE_THREADS);
+	FIND_EQ(findings, info.engine_error, refusal->error);
+	FIND(findings, strstr(info.reason, refusal->word) != NULL);
+	iou_free(iou);
+}
+
+static const struct refusal refusals[] = {
+	{ EPERM, "seccomp" },
+	{ EACCES, "seccomp" },
+	{ ENOSYS, "seccomp" },
+	{ EOPNOTSUPP, "seccomp" },
+	{ ENOMEM, "no memory for a ring" },
+	{ EINVAL, "seccomp" },
+	{ EMFILE, NULL },
+};
+
+enum { N_REFUSALS = sizeof(refusals) / sizeof(refusals[0]) };
+
+START_TEST(test_g16_ring_that_is_refused_is_replaced_and_the_reason_told)
+{
+	unsetenv("LIBIOU_ENGINE");
+	in_child(be_refused, &refusals[_i]);
+}
+END_TEST
+
+PROMISE(16, ring_is_a_dummy_on_which_calls_fail_cleanly)
+{
+	iou_t *iou = open_threads(8);
+	struct io_uring *ring = iou_ring(iou);
+	int fd = 0;
+
+	ck_assert_ptr_nonnull(ring);
+	ck_assert_int_eq(ring->ring_fd, -1);
+	ck_assert_ptr_null(io_uring_get_sqe(ring));
+	ck_assert_int_lt(io_uring_register_files(ring, &fd, 1), 0);
+	ck_assert_uint_eq(info_of(iou).ring_flags, 0);
+	ck_assert_uint_eq(info_of(iou).sq_entries, 8);
+	ck_assert_uint_eq(info_of(iou).cq_entries, 16);
+	ck_assert_int_eq(iou_resize(iou, 100), 0);
+	ck_assert_uint_eq(info_of(iou).sq_entries, 128);
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+/* Workers. */
+
+PROMISE(16, who_waits_for_somebody_else_holds_no_worker)
+{
+	enum { N = 100 };
+	static struct seen reads[N], receipts[N];
+	static char bytes[2 * N];
+	int n_threads = support_threads(), fds[2], sockets[2];
+	iou_t *iou = open_threads(8);
+
+	open_pipe(fds);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+	for (int i = 0; i < N; i++) {
+		queue_read(iou, &reads[i], fds[0], &bytes[i], 1, i % 2 ? IOSQE_ASYNC : 0);
+		io_uring_prep_recv(take(iou, &receipts[i]), sockets[0], &bytes[N + i], 1, 0);
+		queue(&receipts[i]);
+	}
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(support_threads(), n_threads);
+	put_bytes(fds[1], bytes, N);
+	put_bytes(sockets[1], bytes, N);
+	run_and_free(iou);
+	for (int i = 0; i < N; i++) {
+		expect(&reads[i], 1);
+		expect(&receipts[i], 1);
+	}
+	close_pipe(fds);
+	close_pipe(sockets);
+}
+END_TEST
+
+static struct io_uring_sqe *prepare_futex(iou_t *iou, struct seen *seen, unsigned opcode, uint32_t *word)
+{
+	struct io_uring_sqe *sqe = take(iou, seen);
+
+	sqe->opcode = (__u8)opcode;
+	sqe->fd = 2 | FUTEX_PRIVATE_FLAG; /* 32 bits */
+	sqe->addr = (__u64)(uintptr_t)word;
+	sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
+	return sqe;
+}
+
+static int do_nothing(void *data)
+{
+	(void)data;
+	return 0;
+}
+
+static int count_job(void *data)
+{
+	++*(int *)data;
+	return 0;
+}
+
+/* As many futexes as there are workers for files, and more: neither files nor jobs wait for them. */
+PROMISE(16, slow_ops_starve_neither_files_nor_jobs)
+{
+	enum { N = 40 };
+	static struct seen waits[N], sync, wake;
+	uint32_t word = 0;
+	int n_jobs = 0, fd = memfd_create("file", MFD_CLOEXEC);
+	iou_t *iou = open_threads(64);
+
+	for (int i = 0; i < N; i++) {
+		prepare_futex(iou, &waits[i], OP_FUTEX_WAIT, &word);
+		queue(&waits[i]);
+	}
+	io_uring_prep_fsync(take(iou, &sync), fd, 0);
+	queue(&sync);
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(iou_async(iou, do_nothing, NULL, count_job, &n_jobs), 0);
+	while (!sync.n_calls || n_jobs < N)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	expect(&sync, 0);
+	for (int i = 0; i < N; i++)
+		ck_assert_int_eq(waits[i].n_calls, 0);
+	/* One at least has begun to wait by now; the others are cancelled. */
+	prepare_futex(iou, &wake, OP_FUTEX_WAKE, &word)->off = 1;
+	queue(&wake);
+	while (!wake.n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	ck_assert_int_ge(wake.result, 0);
+	ck_assert_ptr_null(iou_free(iou));
+	for (int i = 0; i < N; i++) {
+		ck_assert_int_eq(waits[i].n_calls, 1);
+		ck_assert(waits[i].result == -ECANCELED || waits[i].result == 0);
+	}
+	close(fd);
+}
+END_TEST
+
+PROMISE(16, futex_waits_and_is_woken_or_cancelled)
+{
+	uint32_t words[2] = { 0, 0 };
+	struct futex_waitv waiters[2] = { { .uaddr = (__u64)(uintptr_t)&words[0], .flags = 2 | FUTEX_PRIVATE_FLAG },
+					  { .uaddr = (__u64)(uintptr_t)&words[1], .flags = 2 | FUTEX_PRIVATE_FLAG } };
+	struct seen wait, waitv, wrong;
+	iou_t *iou = open_threads(8);
+
+	prepare_futex(iou, &wait, OP_FUTEX_WAIT, &words[0]);
+	queue(&wait);
+	prepare_futex(iou, &wrong, OP_FUTEX_WAIT, &words[0])->off = 1;
+	queue(&wrong);
+	take(iou, &waitv);
+	prepare(waitv.op, OP_FUTEX_WAITV, 0, waiters, 2, 0);
+	queue(&waitv);
+	while (!wrong.n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	expect(&wrong, -EAGAIN);
+	/* Until somebody sleeps there is nobody to wake. */
+	while (!waitv.n_calls) {
+		syscall(SYS_futex, &words[1], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		ck_assert_int_ge(iou_run_once(iou, &(struct timespec){ .tv_nsec = MS }), 0);
+	}
+	expect(&waitv, 1);
+	ck_assert_int_eq(iou_op_cancel(iou, wait.op), 0);
+	run_and_free(iou);
+	expect(&wait, -ECANCELED);
+}
+END_TEST
+
+/* Children. */
+
+PROMISE(16, child_that_ends_ends_the_wait_for_it)
+{
+	iou_t *iou = open_threads(8);
+	struct seen wait, never;
+	siginfo_t info = { 0 };
+	pid_t child = fork();
+
+	if (child == 0) {
+		nanosleep(&(struct timespec){ .tv_nsec = 20 * MS }, NULL);
+		_exit(7);
+	}
+	take(iou, &wait);
+	prepare(wait.op, OP_WAITID, child, NULL, P_PID, (__u64)(uintptr_t)&info);
+	wait.op->sqe->file_index = WEXITED;
+	queue(&wait);
+	take(iou, &never);
+	prepare(never.op, OP_WAITID, child, NULL, P_PID, 0);
+	never.op->sqe->file_index = WEXITED;
+	queue(&never);
+	ck_assert_int_eq(iou_run(iou), 0);
+	ck_assert_int_eq(wait.n_calls + never.n_calls, 2);
+	ck_assert(wait.result == 0 || never.result == 0);
+	ck_assert(wait.result == -ECHILD || never.result == -ECHILD);
+	if (wait.result == 0)
+		ck_assert_int_eq(info.si_status, 7);
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+/* Multishot, and provided buffers. */
+
+static void count_more(struct seen *seen, int n)
+{
+	for (int i = 0; i < 1000 && seen->n_calls < n; i++)
+		ck_assert_int_ge(iou_run_once(seen->iou, &(struct timespec){ .tv_nsec = 10 * MS }), 0);
+	ck_assert_int_eq(seen->n_calls, n);
+}
+
+PROMISE(16, multishot_accept_takes_all_who_come)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct seen accept, connects[3];
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(listen(listener, 8), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	io_uring_prep_multishot_accept(take(iou, &accept), listener, NULL, NULL, SOCK_CLOEXEC);
+	queue(&accept);
+	for (int i = 0; i < 3; i++) {
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		io_uring_prep_connect(take(iou, &connects[i]), fd, (struct sockaddr *)&address, length);
+		queue(&connects[i]);
+		count_more(&connects[i], 1);
+		expect(&connects[i], 0);
+		count_more(&accept, i + 1);
+		ck_assert_int_ge(accept.result, 0);
+		ck_assert_uint_eq(accept.flags & IORING_CQE_F_MORE, IORING_CQE_F_MORE);
+		ck_assert_int_eq(fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+		ck_assert_int_eq(fcntl(listener, F_GETFL) & O_NONBLOCK, 0);
+		close(accept.result);
+		close(fd);
+	}
+	ck_assert_int_eq(iou_op_cancel(iou, accept.op), 0);
+	run_and_free(iou);
+	ck_assert_int_eq(accept.result, -ECANCELED);
+	close(listener);
+}
+END_TEST
+
+static void receive_until_buffers_run_out(unsigned opcode)
+{
+	static char buffers[2][16];
+	struct seen provide, receive;
+	int fds[2];
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	io_uring_prep_provide_buffers(take(iou, &provide), buffers, 16, 2, 5, 0);
+	queue(&provide);
+	if (opcode == IORING_OP_RECV)
+		io_uring_prep_recv_multishot(take(iou, &receive), fds[0], NULL, 0, 0);
+	else
+		prepare((take(iou, &receive), receive.op), opcode, fds[0], NULL, 0, 0);
+	receive.op->sqe->flags = IOSQE_BUFFER_SELECT;
+	receive.op->sqe->buf_group = 5;
+	queue(&receive);
+	for (int i = 0; i < 2; i++) {
+		put_bytes(fds[1], "hello", 5);
+		count_more(&receive, i + 1);
+		ck_assert_int_eq(receive.result, 5);
+		ck_assert_uint_eq(receive.flags, IORING_CQE_F_MORE | IORING_CQE_F_BUFFER | (unsigned)i << 16);
+		ck_assert_int_eq(memcmp(buffers[i], "hello", 5), 0);
+	}
+	put_bytes(fds[1], "hello", 5);
+	run_and_free(iou);
+	ck_assert_int_eq(receive.n_calls, 3);
+	ck_assert_int_eq(receive.result, -ENOBUFS);
+	ck_assert_uint_eq(receive.flags, 0);
+	close_pipe(fds);
+}
+
+PROMISE(16, multishot_receives_end_when_buffers_run_out)
+{
+	receive_until_buffers_run_out(IORING_OP_RECV);
+	receive_until_buffers_run_out(OP_READ_MULTISHOT);
+}
+END_TEST
+
+/* The one buffer there is goes to who has something to put in it. */
+PROMISE(16, who_waits_holds_no_buffer)
+{
+	char buffer[8];
+	struct seen provide, wait, read;
+	int fds[2], fd = memfd_create("file", MFD_CLOEXEC);
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	put_bytes(fd, "hello", 5);
+	io_uring_prep_provide_buffers(take(iou, &provide), buffer, 8, 1, 5, 0);
+	queue(&provide);
+	io_uring_prep_recv(take(iou, &wait), fds[0], NULL, 8, 0);
+	wait.op->sqe->flags = IOSQE_BUFFER_SELECT;
+	wait.op->sqe->buf_group = 5;
+	queue(&wait);
+	io_uring_prep_read(take(iou, &read), fd, NULL, 8, 0);
+	read.op->sqe->flags = IOSQE_BUFFER_SELECT;
+	read.op->sqe->buf_group = 5;
+	queue(&read);
+	count_more(&read, 1);
+	ck_assert_int_eq(read.result, 5);
+	ck_assert_int_eq(wait.n_calls, 0);
+	put_bytes(fds[1], "x", 1);
+	run_and_free(iou);
+	expect(&wait, -ENOBUFS);
+	close_pipe(fds);
+	close(fd);
+}
+END_TEST
+
+PROMISE(16, multishot_timeout_fires_as_often_as_asked)
+{
+	struct __kernel_timespec time = { .tv_nsec = MS };
+	struct seen timeout;
+	iou_t *iou = open_threads(8);
+
+	io_uring_prep_timeout(take(iou, &timeout), &time, 3, 1U << 6);
+	timeout.op->sqe->off |= 1ULL << 32; /* or it would be kept in front of the engine */
+	queue(&timeout);
+	run_and_free(iou);
+	ck_assert_int_eq(timeout.n_calls, 3);
+	ck_assert_int_eq(timeout.result, -ETIME);
+	ck_assert_uint_eq(timeout.flags, 0);
+}
+END_TEST
+
+PROMISE(16, timeout_ends_when_so_many_have_completed)
+{
+	struct __kernel_timespec time = { .tv_sec = 3600 };
+	struct seen timeout, nops[2];
+	iou_t *iou = open_threads(8);
+
+	io_uring_prep_timeout(take(iou, &timeout), &time, 2, 0);
+	queue(&timeout);
+	queue_nop(iou, &nops[0], 0);
+	ck_assert_int_eq(turn(iou), 1);
+	ck_assert_int_eq(timeout.n_calls, 0);
+	queue_nop(iou, &nops[1], 0);
+	run_and_free(iou);
+	expect(&timeout, 0);
+}
+END_TEST
+
+/* Always ready, and nothing that epoll would watch. */
+PROMISE(16, polls_of_what_cannot_be_watched_end_at_once)
+{
+	struct seen once, again;
+	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	iou_t *iou = open_threads(8);
+
+	io_uring_prep_poll_add(take(iou, &once), fd, POLLIN);
+	queue(&once);
+	io_uring_prep_poll_multishot(take(iou, &again), fd, POLLIN);
+	queue(&again);
+	run_and_free(iou);
+	expect(&once, POLLIN);
+	expect(&again, POLLIN);
+	close(fd);
+}
+END_TEST
+
+PROMISE(16, poll_tells_of_the_end_unasked)
+{
+	struct seen poll;
+	int fds[2];
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	io_uring_prep_poll_add(take(iou, &poll), fds[0], POLLPRI);
+	queue(&poll);
+	ck_assert_int_eq(turn(iou), 0);
+	close(fds[1]);
+	run_and_free(iou);
+	expect(&poll, POLLHUP | POLLRDHUP);
+	close(fds[0]);
+}
+END_TEST
+
+/* As in the kernel what is wrong with one is found before the first begins. */
+PROMISE(16, chain_with_a_bad_vector_does_not_begin)
+{
+	struct seen nop, write;
+	int fds[2];
+	iou_t *iou = open_threads(8);
+
+	open_pipe(fds);
+	queue_nop(iou, &nop, IOSQE_IO_HARDLINK);
+	io_uring_prep_writev(take(iou, &write), fds[1], BAD, 1, 0);
+	queue(&write);
+	run_and_free(iou);
+	expect(&nop, -ECANCELED);
+	expect(&write, -EFAULT);
+	close_pipe(fds);
+}
+END_TEST
+
+/* What only user space reads: the others are the kernel's business. */
+
+typedef void spoil_t(struct io_uring_sqe *sqe, int fd);
+
+/* With a count, so that it is the engine's: those that are kept in front of it may crash, see iou.h. */
+static void bad_timeout(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	io_uring_prep_timeout(sqe, BAD, 1, 0);
+}
+
+static void bad_update(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	io_uring_prep_timeout_update(sqe, BAD, 1, 0);
+}
+
+static void bad_readv(struct io_uring_sqe *sqe, int fd)
+{
+	io_uring_prep_readv(sqe, fd, BAD, 1, 0);
+}
+
+static void bad_read(struct io_uring_sqe *sqe, int fd)
+{
+	io_uring_prep_read(sqe, fd, BAD, 8, 0);
+}
+
+static void bad_sendmsg(struct io_uring_sqe *sqe, int fd)
+{
+	io_uring_prep_sendmsg(sqe, fd, BAD, MSG_WAITALL);
+}
+
+static void bad_recvmsg(struct io_uring_sqe *sqe, int fd)
+{
+	io_uring_prep_recvmsg(sqe, fd, BAD, 0);
+}
+
+static void bad_openat(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	io_uring_prep_openat(sqe, AT_FDCWD, BAD, O_RDONLY, 0);
+}
+
+static void bad_openat2(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	io_uring_prep_openat2(sqe, AT_FDCWD, "/", BAD);
+	sqe->len = 24;
+}
+
+static void bad_statx(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	io_uring_prep_statx(sqe, AT_FDCWD, "/", 0, STATX_SIZE, BAD);
+}
+
+static void bad_epoll_ctl(struct io_uring_sqe *sqe, int fd)
+{
+	io_uring_prep_epoll_ctl(sqe, fd, fd, EPOLL_CTL_ADD, BAD);
+}
+
+static void bad_waitv(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	sqe->opcode = OP_FUTEX_WAITV;
+	sqe->addr = (__u64)(uintptr_t)BAD;
+	sqe->len = 2;
+}
+
+static void bad_pipe(struct io_uring_sqe *sqe, int fd)
+{
+	(void)fd;
+	sqe->opcode = OP_PIPE;
+	sqe->addr = (__u64)(uintptr_t)BAD;
+}
+
+static spoil_t *const spoils[] = {
+	bad_timeout, bad_update,  bad_readv, bad_read,      bad_sendmsg, bad_recvmsg,
+	bad_openat,  bad_openat2, bad_statx, bad_epoll_ctl, bad_waitv,   bad_pipe,
+};
+
+enum { N_SPOILS = sizeof(spoils) / sizeof(spoils[0]) };
+
+START_TEST(test_g16_bad_pointer_is_efault)
+{
+	struct seen seen;
+	int fds[2];
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	put_bytes(fds[1], "something", 9);
+	spoils[_i](take(iou, &seen), fds[0]);
+	queue(&seen);
+	run_and_free(iou);
+	expect(&seen, -EFAULT);
+	close_pipe(fds);
+}
+END_TEST
+
+PROMISE(16, what_user_space_cannot_do_is_eopnotsupp)
+{
+	static const struct {
+		unsigned opcode;
+		int result;
+	} ops[] = { { IORING_OP_URING_CMD, -EOPNOTSUPP }, { 58, -EOPNOTSUPP }, { 200, -EINVAL } };
+	struct seen seen;
+	iou_t *iou = open_threads(8);
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		take(iou, &seen);
+		prepare(seen.op, ops[i].opcode, 0, NULL, 0, 0);
+		queue(&seen);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&seen, ops[i].result);
+	}
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+Suite *suite(void)
+{
+	Suite *s = suite_create("threads");
+	TCase *choice = ADD_CASE(s, "choice", test_g16_ring_is_a_dummy_on_which_calls_fail_cleanly);
+	TCase *pointers = ADD_CASE(s, "pointers", test_g16_chain_with_a_bad_vector_does_not_begin,
+				   test_g16_what_user_space_cannot_do_is_eopnotsupp);
+
+	tcase_add_loop_test(choice, test_g16_ring_that_is_refused_is_replaced_and_the_reason_told, 0, N_REFUSALS);
+	tcase_add_loop_test(pointers, test_g16_bad_pointer_is_efault, 0, N_SPOILS);
+	ADD_CASE(s, "workers", test_g16_who_waits_for_somebody_else_holds_no_worker,
+		 test_g16_slow_ops_starve_neither_files_nor_jobs, test_g16_futex_waits_and_is_woken_or_cancelled,
+		 test_g16_child_that_ends_ends_the_wait_for_it);
+	ADD_CASE(s, "multishot", test_g16_multishot_accept_takes_all_who_come,
+		 test_g16_multishot_receives_end_when_buffers_run_out,
+		 test_g16_polls_of_what_cannot_be_watched_end_at_once, test_g16_poll_tells_of_the_end_unasked,
+		 test_g16_who_waits_holds_no_buffer, test_g16_multishot_timeout_fires_as_often_as_asked,
+		 test_g16_timeout_ends_when_so_many_have_completed);
+	return s;
+}
