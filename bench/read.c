@@ -108,6 +108,8 @@ static void read_pread(struct bench_run *run)
 struct libiou {
 	struct blocks blocks;
 	iou_t *iou;
+	int fd;
+	unsigned flags;
 };
 
 /* The op is queued as it was, but for the place. */
@@ -127,19 +129,22 @@ static int again(void *data)
 static void start(struct libiou *libiou, struct block *block)
 {
 	block->op = bench_op_new(libiou->iou);
-	io_uring_prep_read(block->op->sqe, 0, block->words, BLOCK_BYTES, block_choose(block));
-	io_uring_sqe_set_flags(block->op->sqe, IOSQE_FIXED_FILE);
+	io_uring_prep_read(block->op->sqe, libiou->fd, block->words, BLOCK_BYTES, block_choose(block));
+	io_uring_sqe_set_flags(block->op->sqe, libiou->flags);
 	iou_op_queue(libiou->iou, block->op, again, block);
 }
 
-static void read_libiou(struct bench_run *run)
+static void read_with(struct bench_run *run, struct libiou libiou)
 {
-	struct libiou libiou = { .iou = bench_iou_new(run->param) };
 	struct block *block;
 
 	blocks_open(&libiou.blocks, run);
+	libiou.fd = libiou.blocks.fd;
 	block = blocks_new(&libiou.blocks, run->param);
-	bench_try(io_uring_register_files(iou_ring(libiou.iou), &libiou.blocks.fd, 1), "io_uring_register_files");
+	if (libiou.flags & IOSQE_FIXED_FILE) {
+		bench_try(io_uring_register_files(iou_ring(libiou.iou), &libiou.fd, 1), "io_uring_register_files");
+		libiou.fd = 0;
+	}
 	bench_begin(run);
 	for (unsigned i = 0; i < run->param && libiou.blocks.n_left > 0; i++)
 		start(&libiou, &block[i]);
@@ -148,6 +153,23 @@ static void read_libiou(struct bench_run *run)
 	iou_free(libiou.iou);
 	blocks_free(block);
 	blocks_close(&libiou.blocks);
+}
+
+static void read_libiou(struct bench_run *run)
+{
+	read_with(run, (struct libiou){ .iou = bench_iou_new(run->param), .flags = IOSQE_FIXED_FILE });
+}
+
+/* The other engine. */
+static void read_threads(struct bench_run *run)
+{
+	const iou_config_t config = {
+		.size = sizeof(config),
+		.entries = run->param,
+		.engine = IOU_ENGINE_THREADS,
+	};
+
+	read_with(run, (struct libiou){ .iou = bench_try_ptr(iou_new_with(&config), "iou_new_with") });
 }
 
 static void raw_issue(struct io_uring *ring, struct block *block)
@@ -203,6 +225,9 @@ int main(int argc, char **argv)
 		{ "libiou", 1, 400000, read_libiou },
 		{ "libiou", 32, 500000, read_libiou },
 		{ "libiou", 128, 500000, read_libiou },
+		{ "threads", 1, 400000, read_threads },
+		{ "threads", 32, 500000, read_threads },
+		{ "threads", 128, 500000, read_threads },
 		{ "raw", 1, 400000, read_raw },
 		{ "raw", 32, 500000, read_raw },
 		{ "raw", 128, 500000, read_raw },
