@@ -45,14 +45,20 @@ static int note_end(void *data)
 PROMISE(05, job_of_600_ms_costs_under_5_ms_of_cpu)
 {
 	iou_t *iou = open_iou(8);
-	struct nap nap = { .iou = iou, .ns = 600 * MS };
-	int64_t cpu_us = support_cpu_us();
+	struct nap short_nap = { .iou = iou, .ns = MS }, nap = { .iou = iou, .ns = 600 * MS };
+	uint64_t n_enters;
+	int64_t cpu_us;
 
+	/* What is done once, by valgrind above all, comes before. */
+	ck_assert_int_eq(iou_async(iou, take_nap, &short_nap, note_end, &short_nap), 0);
+	ck_assert_int_eq(iou_run(iou), 0);
+	n_enters = stats_of(iou).n_enters;
+	cpu_us = support_cpu_us();
 	ck_assert_int_eq(iou_async(iou, take_nap, &nap, note_end, &nap), 0);
 	ck_assert_int_eq(iou_run(iou), 0);
 	cpu_us = support_cpu_us() - cpu_us;
 	ck_assert_int_lt(cpu_us, 5000 * support_slowness());
-	ck_assert_uint_le(stats_of(iou).n_enters, 10);
+	ck_assert_uint_le(stats_of(iou).n_enters - n_enters, 10);
 	run_and_free(iou);
 }
 END_TEST
