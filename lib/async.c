@@ -110,15 +110,17 @@ static bool claim(struct worker *worker, struct claimed_job *job)
 	return has_job;
 }
 
-/* Once it is in the mailbox the op is the loop's. */
+/* Once it is in the mailbox the op is the loop's. Where the result is the usual one its lines are left where they are. */
 static void carry_out(struct worker *worker, const struct claimed_job *job)
 {
-	struct op *op = job->op;
+	iou__tally_begin(&worker->tally);
 
-	iou__ops_begin(&worker->tally, op);
-	op->job.result = job->work(job->work_data);
-	iou__ops_finish(&worker->tally, op);
-	iou__mailbox_put(worker->async->mailbox, &op->task);
+	int result = job->work(job->work_data);
+
+	if (result)
+		job->op->job.result = result;
+	iou__tally_finish(&worker->tally);
+	iou__mailbox_put(worker->async->mailbox, &job->op->task);
 }
 
 static void *work(void *data)

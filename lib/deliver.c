@@ -178,10 +178,8 @@ static void fetch_ahead(const iou_t *iou)
 {
 	struct task *task = iou__mailbox_peek(&iou->mailbox, 2);
 
-	if (!task)
-		return;
-	iou__fetch_to_write(&container_of(task, struct op, task)->job);
-	iou__fetch_to_write(task->cb_data);
+	if (task)
+		iou__fetch_to_write(task->cb_data);
 }
 
 /* So much of what other threads have handed over. */

@@ -136,13 +136,10 @@ static bool claim(struct job_slot *slot, uint64_t turn, struct claimed_job *job)
 static void fetch_ahead(const struct job_reader *reader)
 {
 	struct job_slot *slot = slot_at(reader->ring, reader->at + LOOK_AHEAD);
-	struct op *op = atomic_load_explicit(&slot->op, memory_order_relaxed);
 
 	iou__fetch_to_write(slot);
-	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) % 2 == 0 || !op)
-		return;
-	iou__fetch_to_write(&op->job);
-	iou__fetch_to_write(atomic_load_explicit(&slot->work_data, memory_order_relaxed));
+	if (atomic_load_explicit(&slot->turn, memory_order_relaxed) % 2)
+		iou__fetch_to_write(atomic_load_explicit(&slot->work_data, memory_order_relaxed));
 }
 
 bool iou__jobs_take(struct job_reader *reader, struct claimed_job *job)

@@ -31,7 +31,8 @@
  *
  * Neither side writes what the other writes. A worker has a tally of the jobs that it has begun and finished; the
  * loop's counters are without these moves, and the tallies are added when somebody asks. Likewise the state of a job
- * that has been handed to the workers stays waiting in the op, for the loop, and its phase is the worker's word.
+ * that has been handed to the workers stays waiting in the op, which a worker does not touch: a cache line that goes to
+ * another CPU and back costs more than a short job.
  */
 enum op_state {
 	OP_FREE,
@@ -102,9 +103,8 @@ struct job {
 		struct {
 			job_work *work;
 			void *work_data;
-			int result;
-			_Atomic uint32_t phase; /* enum op_state: waiting, working or finished */
-			struct job_slot *slot;  /* where it waits, or has waited */
+			int result;            /* 0 until the worker has another one */
+			struct job_slot *slot; /* where it waits, or has waited */
 		};
 		char before_user_data[offsetof(struct io_uring_sqe, user_data)];
 	};
@@ -242,24 +242,20 @@ static inline uint32_t iou__ops_n(const struct ops *ops, enum op_state state)
 	return iou__is_workers(state) ? iou__ops_n_jobs(ops, state) : ops->n[state];
 }
 
-/* Where it really is: what the worker says, of a job that has been handed to the workers. */
-static inline enum op_state iou__op_phase(const struct op *op)
+/* Waiting, working and finished are one to it. */
+static inline bool iou__op_may_be(const struct op *op, enum op_state state)
 {
-	enum op_state state = iou__op_state(op);
-
-	return state == OP_WAITING ? (enum op_state)atomic_load_explicit(&op->job.phase, memory_order_relaxed) : state;
+	return iou__op_state(op) == (iou__is_workers(state) ? OP_WAITING : state);
 }
 
 static inline void iou__ops_move(struct ops *ops, struct op *op, enum op_state from, enum op_state to)
 {
-	assert(iou__op_phase(op) == from && to != OP_WORKING && to != OP_FINISHED);
+	assert(iou__op_may_be(op, from) && to != OP_WORKING && to != OP_FINISHED);
 	assert(from == OP_FREE || iou__is_workers(from) || ops->n[from] > 0);
 	ops->n[from]--;
 	ops->n[to]++;
 	if (iou__is_workers(from) != iou__is_workers(to))
 		ops->n_jobs += iou__is_workers(to) ? 1 : (uint32_t)-1;
-	if (to == OP_WAITING)
-		atomic_store_explicit(&op->job.phase, OP_WAITING, memory_order_relaxed);
 	atomic_store_explicit(&op->task.state, (uint8_t)to, memory_order_relaxed);
 }
 
@@ -269,18 +265,14 @@ static inline void iou__tally_add(_Atomic uint32_t *n)
 }
 
 /* A worker's moves: waiting -> working -> finished. */
-static inline void iou__ops_begin(struct tally *tally, struct op *op)
+static inline void iou__tally_begin(struct tally *tally)
 {
-	assert(iou__op_phase(op) == OP_WAITING);
 	iou__tally_add(&tally->n_begun);
-	atomic_store_explicit(&op->job.phase, OP_WORKING, memory_order_relaxed);
 }
 
-static inline void iou__ops_finish(struct tally *tally, struct op *op)
+static inline void iou__tally_finish(struct tally *tally)
 {
-	assert(iou__op_phase(op) == OP_WORKING);
 	iou__tally_add(&tally->n_finished);
-	atomic_store_explicit(&op->job.phase, OP_FINISHED, memory_order_relaxed);
 }
 
 /* The same for states that the loop thread alone moves ops between. */

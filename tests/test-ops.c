@@ -280,9 +280,9 @@ static void check_one_is_in(enum op_state in)
 static void move(struct op *op, enum op_state from, enum op_state to)
 {
 	if (to == OP_WORKING)
-		iou__ops_begin(&tally, op);
+		iou__tally_begin(&tally);
 	else if (to == OP_FINISHED)
-		iou__ops_finish(&tally, op);
+		iou__tally_finish(&tally);
 	else
 		iou__ops_move(&ops, op, from, to);
 }
@@ -296,7 +296,7 @@ START_TEST(test_counters_follow_a_life)
 	for (; life[1] != OP_FREE; life++) {
 		check_one_is_in(life[0]);
 		move(op, life[0], life[1]);
-		ck_assert_int_eq(iou__op_phase(op), life[1]);
+		ck_assert(iou__op_may_be(op, life[1]));
 	}
 	check_one_is_in(life[0]);
 	iou__ops_give_back(&ops, op);
@@ -322,9 +322,9 @@ START_TEST(test_counters_are_the_same_without_the_tallies)
 	iou__ops_move(&ops, waiting, OP_NEW, OP_WAITING);
 	iou__ops_move(&ops, working, OP_NEW, OP_WAITING);
 	iou__ops_move(&ops, finished, OP_NEW, OP_WAITING);
-	iou__ops_begin(&tally, finished);
-	iou__ops_begin(&tally, working);
-	iou__ops_finish(&tally, finished);
+	iou__tally_begin(&tally);
+	iou__tally_begin(&tally);
+	iou__tally_finish(&tally);
 	for (int i = 0; i < 2; i++) {
 		ck_assert_uint_eq(iou__ops_n(&ops, OP_WAITING), 1);
 		ck_assert_uint_eq(iou__ops_n(&ops, OP_WORKING), 1);
@@ -350,8 +350,8 @@ static void *work(void *data)
 
 	pthread_barrier_wait(&start);
 	for (int i = 0; i < JOBS_PER_THREAD; i++) {
-		iou__ops_begin(&share->tally, share->jobs[i]);
-		iou__ops_finish(&share->tally, share->jobs[i]);
+		iou__tally_begin(&share->tally);
+		iou__tally_finish(&share->tally);
 	}
 	return NULL;
 }
