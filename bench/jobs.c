@@ -166,6 +166,9 @@ int main(int argc, char **argv)
 {
 	static const struct bench_case cases[] = {
 		CASES("libiou", jobs_libiou),
+		{ "spin", 1, 20000, jobs_spin },
+		{ "spin", 64, 1000000, jobs_spin },
+		{ "spin", 1024, 1000000, jobs_spin },
 #ifdef HAVE_LIBUV
 		CASES("libuv", jobs_libuv),
 #endif

@@ -40,6 +40,7 @@ bool jobs_are_pending(const struct jobs *jobs);
 void jobs_measure(struct bench_run *run, const struct jobs_pool *pool);
 
 void jobs_libiou(struct bench_run *run);
+void jobs_spin(struct bench_run *run);
 void jobs_libuv(struct bench_run *run);
 void jobs_glib(struct bench_run *run);
 

@@ -193,6 +193,7 @@ int main(int argc, char **argv)
 {
 	static const struct bench_case cases[] = {
 		CASES("libiou", posts_libiou),
+		{ "list", AWAKE, 1000000, posts_list, "awake" },
 		CASES("eventfd", posts_eventfd),
 		CASES("msg_ring", posts_msg_ring),
 #ifdef HAVE_LIBUV

@@ -36,6 +36,7 @@ void posts_take(struct posts *posts);
 void posts_measure(struct bench_run *run, const struct posts_loop *loop);
 
 void posts_libiou(struct bench_run *run);
+void posts_list(struct bench_run *run);
 void posts_eventfd(struct bench_run *run);
 void posts_msg_ring(struct bench_run *run);
 void posts_libuv(struct bench_run *run);

@@ -16,7 +16,8 @@ int iou__deadline_in(const struct timespec *timeout, struct deadline *deadline)
 	struct timespec now;
 
 	*deadline = (struct deadline){ .is_none = !timeout };
-	if (!timeout)
+	/* The clock takes longer than a turn with nothing to do. */
+	if (!timeout || iou__time_is_zero(timeout))
 		return 0;
 	if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= NS_PER_S)
 		return -EINVAL;

@@ -190,7 +190,7 @@ static int deliver_mail(iou_t *iou, size_t n)
 	for (; n && iou__mailbox_take(&iou->mailbox, &mail); n--) {
 		bool is_task = mail.cb == iou__mailbox_task;
 
-		if (n > 3)
+		if (is_task && n > 3)
 			fetch_ahead(iou);
 
 		int r = is_task ? deliver_task(iou, mail.cb_data) : call(iou, mail.cb, mail.cb_data);

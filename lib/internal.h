@@ -183,10 +183,7 @@ void iou__look_end(iou_t *iou);
 
 /* loop.c */
 
-/* The calling thread may flush and run, and is the loop thread from now on. 0 or -errno. */
-int iou__take_ownership(iou_t *iou);
-
-/* Whether it is the one already, or there is none yet. */
+/* Whether the calling thread may flush and run: it is the loop thread, or there is none yet. */
 bool iou__may_own(const iou_t *iou);
 
 /* How many ops are on their way to their final callback, and whether anything keeps a run going. */

@@ -13,17 +13,17 @@
 
 /* Ownership. */
 
+/* A system call. */
 bool iou__may_own(const iou_t *iou)
 {
 	return !iou->owner || iou->owner == gettid();
 }
 
-int iou__take_ownership(iou_t *iou)
+/* By one who may. */
+static int take_ownership(iou_t *iou)
 {
 	int r;
 
-	if (!iou__may_own(iou))
-		return -EPERM;
 	if (iou->is_bound)
 		return 0;
 	r = iou->engine->verbs->bind(iou->engine);
@@ -256,10 +256,10 @@ int iou__submit_all(iou_t *iou)
 
 /* The runs. */
 
-/* What flushing and running ask first. */
+/* What flushing and running ask first, once it is clear that this thread may. */
 static int may_submit(iou_t *iou)
 {
-	int r = iou__take_ownership(iou);
+	int r = take_ownership(iou);
 
 	if (r < 0)
 		return r;
