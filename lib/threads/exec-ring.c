@@ -106,19 +106,26 @@ static bool is_meant(const struct request *request, const struct io_uring_sqe *s
 }
 
 /* All that are there now: what is linked behind one that is cancelled may start, and is left alone. */
-static int cancel_many(const struct request *request, bool is_one_enough)
+static int cancel_all(const struct request *request)
 {
 	struct request *other = NULL;
 	int n = 0;
 
-	while ((other = iou__requests_after(request->threads, other))) {
-		int r = other != request && is_meant(other, &request->sqe) ? iou__flow_cancel(other) : -ENOENT;
+	while ((other = iou__requests_after(request->threads, other)))
+		n += other != request && is_meant(other, &request->sqe) && iou__flow_cancel(other) != -ENOENT;
+	return n;
+}
 
-		n += r != -ENOENT;
-		if (is_one_enough && r != -ENOENT)
-			return r;
-	}
-	return is_one_enough ? -ENOENT : n;
+/* Of timeouts, the one that was armed first, as with the kernel. */
+static int cancel_one(const struct request *request)
+{
+	struct request *first = NULL, *other = NULL;
+
+	while ((other = iou__requests_after(request->threads, other)))
+		if (other != request && is_meant(other, &request->sqe) && iou__flow_can_cancel(other) &&
+		    (!first || other->number < first->number))
+			first = other;
+	return first ? iou__flow_cancel(first) : -ENOENT;
 }
 
 static int cancel_by_data(const struct request *request)
@@ -139,7 +146,7 @@ enum outcome iou__exec_cancel(struct request *request)
 		return iou__done_as(request, -EBADF);
 	if (is_one_enough && !(flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP)))
 		return iou__done_as(request, cancel_by_data(request));
-	return iou__done_as(request, cancel_many(request, is_one_enough));
+	return iou__done_as(request, is_one_enough ? cancel_one(request) : cancel_all(request));
 }
 
 /* Removing and updating polls. */
@@ -173,7 +180,7 @@ enum outcome iou__exec_poll_remove(struct request *request)
 {
 	struct request *poll = iou__requests_find(request->threads, request->sqe.addr);
 
-	if (!poll || poll->sqe.opcode != IORING_OP_POLL_ADD || (poll->place != AT_WATCH && poll->place != AT_READY))
+	if (!poll || poll->sqe.opcode != IORING_OP_POLL_ADD || !iou__is_waiting(poll, AT_WATCH))
 		return iou__done_as(request, -ENOENT);
 	if (request->sqe.len & IORING_POLL_UPDATE_EVENTS) {
 		update(poll, &request->sqe);

@@ -55,6 +55,7 @@ int iou__check_link_timeout(struct request *request)
 
 static void start(struct request *request)
 {
+	request->number = ++request->threads->n_armings;
 	if (!(request->sqe.timeout_flags & IORING_TIMEOUT_ABS))
 		request->at = iou__timeline_now() + request->span;
 }
@@ -109,6 +110,7 @@ void iou__exec_timeout_count(struct threads *threads)
 void iou__exec_limit_start(struct request *limit)
 {
 	start(limit);
+	limit->has_begun = true;
 	limit->place = AT_TIME;
 	iou__timeline_add(&limit->threads->timeline, limit);
 }
@@ -153,7 +155,7 @@ static struct request *find(const struct request *request)
 
 	if (!found || found->sqe.opcode != (is_linked ? IORING_OP_LINK_TIMEOUT : IORING_OP_TIMEOUT))
 		return NULL;
-	return found->place == AT_TIME || found->place == AT_READY ? found : NULL;
+	return iou__is_waiting(found, AT_TIME) ? found : NULL;
 }
 
 /* It counts no more, neither completions nor how often it comes; an absolute time is one of its own clock. */
@@ -166,6 +168,7 @@ static void update(struct request *found, const struct request *by)
 	threads->n_counting -= found->is_counting;
 	found->is_counting = false;
 	found->n_left = 0;
+	found->number = ++threads->n_armings;
 	found->span = by->span;
 	found->at = iou__timeline_at(by->span, clock | (by->sqe.timeout_flags & IORING_TIMEOUT_ABS));
 	found->place = AT_TIME;

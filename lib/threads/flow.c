@@ -355,11 +355,16 @@ void iou__flow_end(struct request *request, int res)
 	complete(request, res);
 }
 
+bool iou__flow_can_cancel(const struct request *request)
+{
+	return request->has_begun && request->place != AT_HAND && request->place != AT_DONE &&
+	       request->sqe.opcode != IORING_OP_LINK_TIMEOUT;
+}
+
 /* What has been transferred so far is the result, and yet a failure for what is linked behind. */
 int iou__flow_cancel(struct request *request)
 {
-	if (request->place == AT_HAND || request->place == AT_LINK || request->place == AT_DONE ||
-	    request->sqe.opcode == IORING_OP_LINK_TIMEOUT)
+	if (!iou__flow_can_cancel(request))
 		return -ENOENT;
 	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
 		return request->is_bounded ? -EALREADY : 0;

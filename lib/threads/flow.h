@@ -23,7 +23,10 @@ void iou__flow_run_ready(struct threads *threads);
 /* Have what could not be completed for want of memory go to the CQ. */
 void iou__flow_flush_done(struct threads *threads);
 
-/* Try to end a request: 0, -EALREADY: a worker is at it; -ENOENT: it has not begun. */
+/* What has not begun is not found, as with the kernel: not what is linked, nor when it is about to begin. */
+bool iou__flow_can_cancel(const struct request *request);
+
+/* Try to end a request: 0, -EALREADY: a worker is at it; -ENOENT: it is not found. */
 int iou__flow_cancel(struct request *request);
 
 /* It leaves where it waits, and completes as given. */

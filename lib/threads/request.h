@@ -77,7 +77,7 @@ struct request {
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
 	bool is_unwatchable;           /* epoll does not take its descriptor */
-	bool has_begun;                /* its linked timeout has been looked for */
+	bool has_begun;                /* it has been tried, and is not over: its limit runs, and others find it */
 	bool is_bounded;               /* what the worker does is sure to end soon */
 	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
 	int res;
@@ -89,10 +89,17 @@ struct request {
 	uint32_t n_left;  /* multishot timeouts: so many more times; 0: for ever */
 	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
 	uint64_t target;
-	uint64_t at;   /* ns, CLOCK_MONOTONIC */
-	uint64_t span; /* ns: of a timeout, or of a pause */
+	uint64_t number; /* of its arming, if it is a timeout */
+	uint64_t at;     /* ns, CLOCK_MONOTONIC */
+	uint64_t span;   /* ns: of a timeout, or of a pause */
 	struct buffer buffer;
 };
+
+/* It waits, or comes from there to be tried again: others may take it away. What is linked may be ready to begin. */
+static inline bool iou__is_waiting(const struct request *request, enum place where)
+{
+	return request->place == where || (request->place == AT_READY && request->has_begun);
+}
 
 /* An attempt's end. A result of -1 stands for errno, as with system calls. */
 static inline enum outcome iou__done(struct request *request, long result)

@@ -25,6 +25,7 @@ struct threads {
 	struct queue ready;
 	struct queue timeline;
 	unsigned n_counting; /* of these, the timeouts that also wait for a number of completions */
+	uint64_t n_armings;  /* of timeouts, so far */
 	struct watches watches;
 	struct iopool iopool;
 	struct groups groups;
