@@ -74,7 +74,7 @@ static enum outcome begin(struct request *request)
 	return OUT_TIME;
 }
 
-/* A multishot one that fires goes on, without drift, until it has done so as often as it was asked to. */
+/* A multishot one that fires goes on, from now on anew, until it has done so as often as it was asked to. */
 static enum outcome fire(struct request *request)
 {
 	request->threads->n_counting -= request->is_counting;
@@ -92,17 +92,27 @@ enum outcome iou__exec_timeout(struct request *request)
 	return request->has_begun ? fire(request) : begin(request);
 }
 
-void iou__exec_timeout_count(struct threads *threads)
+/* The first one that has counted enough, or NULL. */
+static struct request *find_counted(const struct threads *threads)
 {
 	struct node *node = threads->n_counting ? iou__queue_first(&threads->timeline) : NULL;
 
-	while (node) {
+	for (; node; node = iou__queue_after(&threads->timeline, node)) {
 		struct request *request = container_of(node, struct request, node);
 
-		node = iou__queue_after(&threads->timeline, node);
 		if (request->is_counting && (int64_t)(threads->n_completed - request->target) >= 0)
-			iou__flow_end(request, 0);
+			return request;
 	}
+	return NULL;
+}
+
+/* Each that ends takes its limit out of the timeline, and may be what the next one waited for. */
+void iou__exec_timeout_count(struct threads *threads)
+{
+	struct request *request;
+
+	while ((request = find_counted(threads)))
+		iou__flow_end(request, 0);
 }
 
 /* Linked timeouts. */
