@@ -141,14 +141,14 @@ int iou__opcode_check(struct request *request)
 	return r == 0 && request->opcode->check ? request->opcode->check(request) : r;
 }
 
+/* Signals interrupt the loop thread's system calls, and are no reason to fail. A NOP has been told what to come to. */
 static enum outcome attempt(struct request *request)
 {
 	enum outcome outcome;
 
-	/* Signals interrupt the loop thread's system calls, and are no reason to fail. */
 	do
 		outcome = request->opcode->attempt(request);
-	while (outcome == OUT_DONE && request->res == -EINTR);
+	while (outcome == OUT_DONE && request->res == -EINTR && request->sqe.opcode != IORING_OP_NOP);
 	return outcome;
 }
 
