@@ -127,7 +127,7 @@ static void skip(struct message *message, size_t n_done)
 		size_t part = n_done < message->iov[i].iov_len ? n_done : message->iov[i].iov_len;
 
 		message->wanted += message->iov[i].iov_len;
-		message->iov[i].iov_base = (char *)message->iov[i].iov_base + part;
+		message->iov[i].iov_base = iou__pointer((uintptr_t)message->iov[i].iov_base + part);
 		message->iov[i].iov_len -= part;
 		n_done -= part;
 	}
@@ -218,7 +218,7 @@ static enum outcome with_buffer(struct request *request, enum outcome outcome)
 enum outcome iou__exec_send(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	const char *from = (const char *)iou__exec_memory(request) + request->done;
+	const void *from = iou__exec_memory(request);
 	size_t length = iou__exec_length(request);
 
 	if (has_to_wait_first(request))
@@ -271,7 +271,7 @@ enum outcome iou__exec_sendmsg_zc(struct request *request)
 static enum outcome receive(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	char *to = (char *)iou__exec_memory(request) + request->done;
+	void *to = iou__exec_memory(request);
 	size_t length = iou__exec_length(request);
 
 	return finish(request, recv(sqe->fd, to, length - request->done, flags_of(request)), length, EPOLLIN);

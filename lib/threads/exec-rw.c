@@ -15,7 +15,8 @@
 #include "opcodes.h"
 #include "peek.h"
 
-#define MAX_MULTISHOT 32 /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
+#define MAX_MULTISHOT 32       /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
+#define MAX_LENGTH 0x7ffff000U /* the kernel's MAX_RW_COUNT: no request transfers more */
 
 typedef ssize_t transfer_t(int fd, const struct iovec *iov, int n, off_t offset, int flags);
 
@@ -35,7 +36,7 @@ bool iou__is_disk(int fd)
 
 void *iou__exec_memory(const struct request *request)
 {
-	return iou__pointer(request->buffer.is_taken ? request->buffer.addr : request->sqe.addr);
+	return iou__pointer((request->buffer.is_taken ? request->buffer.addr : request->sqe.addr) + request->done);
 }
 
 size_t iou__exec_length(const struct request *request)
@@ -43,8 +44,8 @@ size_t iou__exec_length(const struct request *request)
 	__u32 length = request->sqe.len;
 
 	if (request->buffer.is_taken && (!length || length > request->buffer.len))
-		return request->buffer.len;
-	return length;
+		length = request->buffer.len;
+	return length < MAX_LENGTH ? length : MAX_LENGTH;
 }
 
 /*
@@ -85,22 +86,32 @@ enum outcome iou__exec_fixed(struct request *request)
 
 /* Vectors. */
 
-/* Behind what has been transferred already: the program's vector is its own, so this is a copy. 0 or -errno. */
+static size_t smaller(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Behind what has been transferred already, and not more than one request may transfer: the program's vector is its own,
+ * so this is a copy. 0 or -errno.
+ */
 static int skip_done(const struct request *request, struct vector *vector)
 {
-	size_t skip = request->done;
+	size_t skip = request->done, left = MAX_LENGTH - skip;
 	int r;
 
 	vector->copy = calloc((size_t)vector->n, sizeof(struct iovec));
 	if (!vector->copy)
 		return -ENOMEM;
 	r = iou__peek((__u64)(uintptr_t)vector->iov, vector->copy, (size_t)vector->n * sizeof(struct iovec));
-	for (int i = 0; i < vector->n && skip; i++) {
-		size_t part = skip < vector->copy[i].iov_len ? skip : vector->copy[i].iov_len;
+	for (int i = 0; i < vector->n; i++) {
+		struct iovec *iov = &vector->copy[i];
+		size_t part = smaller(skip, iov->iov_len);
 
-		vector->copy[i].iov_base = (char *)vector->copy[i].iov_base + part;
-		vector->copy[i].iov_len -= part;
+		iov->iov_base = iou__pointer((uintptr_t)iov->iov_base + part);
+		iov->iov_len = smaller(iov->iov_len - part, left);
 		skip -= part;
+		left -= iov->iov_len;
 	}
 	vector->iov = vector->copy;
 	return r;
@@ -131,7 +142,7 @@ static int make_vector(const struct request *request, bool is_vectored, struct v
 	if (is_vectored && request->buffer.is_taken)
 		return select_for_vector(request, vector);
 	if (!is_vectored) {
-		vector->one.iov_base = (char *)iou__exec_memory(request) + request->done;
+		vector->one.iov_base = iou__exec_memory(request);
 		vector->one.iov_len = iou__exec_length(request) - request->done;
 		return 0;
 	}
@@ -198,7 +209,7 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 /* Whether a transfer that came out short goes on: as far as a file reaches, or a disk. */
 static bool is_short(const struct request *request, bool is_vectored, ssize_t n)
 {
-	if (n <= 0 || request->buffer.is_taken)
+	if (n <= 0 || request->buffer.is_taken || request->done + (size_t)n >= MAX_LENGTH)
 		return false;
 	if (is_vectored)
 		return request->sqe.len > 0 && iou__is_disk(request->sqe.fd);

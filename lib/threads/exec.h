@@ -51,7 +51,10 @@ check_t iou__check_provide_buffers, iou__check_remove_buffers, iou__check_files_
 /* The file is one whose reads and writes may wait for a disk, rather than for somebody else. */
 bool iou__is_disk(int fd);
 
-/* The memory of the SQE, or the buffer that was selected for it. */
+/*
+ * The memory of the SQE, or the buffer that was selected for it, behind what has been transferred already; and how long
+ * all of it is. Computed as a number: there may be no memory.
+ */
 void *iou__exec_memory(const struct request *request);
 size_t iou__exec_length(const struct request *request);
 
