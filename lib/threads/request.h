@@ -86,6 +86,7 @@ struct request {
 	int watch_fd;
 	uint32_t events;  /* EPOLL*: what it waits for */
 	uint32_t revents; /* what came */
+	bool is_in_vain;  /* that was nothing of what it waits for, but an error or an end, which may stay */
 	uint32_t n_left;  /* multishot timeouts: so many more times; 0: for ever */
 	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
 	uint64_t target;
@@ -117,6 +118,7 @@ static inline enum outcome iou__done_as(struct request *request, int result)
 
 static inline enum outcome iou__watch(struct request *request, int fd, uint32_t events)
 {
+	request->is_in_vain = request->is_in_vain && request->watch_fd == fd;
 	request->watch_fd = fd;
 	request->events = events;
 	return OUT_WATCH;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "watches.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -48,6 +49,12 @@ int iou__watches_init(struct watches *watches)
 		return -ENOMEM;
 	watches->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	return watches->epoll_fd < 0 ? -errno : 0;
+}
+
+/* Not every opcode has tried the descriptor before: that it is a large number does not mean that there are so many. */
+static bool is_open(const struct watches *watches, int fd)
+{
+	return fd >= 0 && ((size_t)fd < watches->n || fcntl(fd, F_GETFD) >= 0);
 }
 
 static struct watch *watch_of(struct watches *watches, int fd)
@@ -122,12 +129,18 @@ static bool is_armed_for(const struct watch *watch, uint32_t events)
 int iou__watches_add(struct watches *watches, struct request *request)
 {
 	int fd = request->watch_fd;
-	struct watch *watch = fd < 0 ? NULL : watch_of(watches, fd);
 	bool has_looked = request->has_waited || !(request->events & EPOLLET);
+	struct watch *watch;
 	int r;
 
+	if (!is_open(watches, fd))
+		return -EBADF;
+	watch = watch_of(watches, fd);
 	if (!watch)
-		return fd < 0 ? -EBADF : -ENOMEM;
+		return -ENOMEM;
+	/* It would come again and again as long as that is there, so of each change from now on. */
+	if (request->is_in_vain)
+		request->events |= EPOLLET;
 	iou__queue_push(&watch->requests, &request->node);
 	r = has_looked && is_armed_for(watch, wanted(watch)) ? 0 : arm(watches, watch, fd, wanted(watch));
 	if (r < 0)
@@ -152,6 +165,7 @@ static void wake(struct watches *watches, struct request *request, uint32_t even
 	iou__queue_remove(&request->node);
 	watches->n_waiting--;
 	request->revents = events;
+	request->is_in_vain = !(events & request->events & ~ALWAYS);
 	request->place = AT_READY;
 	iou__queue_push(out, &request->node);
 }

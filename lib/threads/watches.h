@@ -3,9 +3,9 @@
  * Requests that wait until a descriptor is ready. epoll takes a descriptor once, so each has a watch with all that wait
  * for it.
  *
- * A watch is armed for one event (EPOLLONESHOT) or, as long as a multishot poll is among those that wait, for each
- * change (EPOLLET). As the program may close the descriptor and get the same number again, whoever begins to wait says
- * so to epoll anew, and what it tells is believed only if it is of this generation.
+ * A watch is armed for one event (EPOLLONESHOT) or, as long as a multishot poll is among those that wait, or one that
+ * has been woken in vain, for each change (EPOLLET). As the program may close the descriptor and get the same number
+ * again, whoever begins to wait says so to epoll anew, and what it tells is believed only if it is of this generation.
  */
 #ifndef IOU_LIB_THREADS_WATCHES_H
 #define IOU_LIB_THREADS_WATCHES_H
