@@ -372,9 +372,21 @@ int iou__flow_cancel(struct request *request)
 	return 0;
 }
 
-void iou__flow_drop_all(struct threads *threads)
+void iou__flow_let_go(struct threads *threads)
 {
+	struct node *node;
+
 	for (struct request *request = NULL; (request = iou__requests_after(threads, request));)
-		if (request->place == AT_WORKER)
-			iou__iopool_withdraw(&threads->iopool, request);
+		if (request->place == AT_WORKER && iou__iopool_withdraw(&threads->iopool, request))
+			request->place = AT_REST;
+	iou__iopool_stop(&threads->iopool);
+	iou__iopool_take(&threads->iopool, &threads->ready);
+	while ((node = iou__queue_pop(&threads->ready))) {
+		struct request *request = container_of(node, struct request, node);
+
+		if (request->place == AT_WORKER && request->outcome == OUT_DONE)
+			complete(request, request->res);
+		else
+			request->place = AT_REST;
+	}
 }

@@ -35,7 +35,10 @@ void iou__flow_end(struct request *request, int res);
 /* It is to be tried again in this turn. */
 void iou__flow_make_ready(struct request *request);
 
-/* Forget everything, without a completion. */
-void iou__flow_drop_all(struct threads *threads);
+/*
+ * The end: nothing goes on any more, and what workers are at is waited for. What that comes to completes, since it has
+ * been done; nothing else does.
+ */
+void iou__flow_let_go(struct threads *threads);
 
 #endif

@@ -198,7 +198,7 @@ void iou__iopool_rouse(struct iopool *pool)
 		;
 }
 
-static void stop(struct iopool *pool)
+void iou__iopool_stop(struct iopool *pool)
 {
 	pthread_mutex_lock(&pool->lock);
 	pool->has_to_stop = true;
@@ -208,8 +208,8 @@ static void stop(struct iopool *pool)
 	}
 	pthread_mutex_unlock(&pool->lock);
 	for (int i = 0; i < N_LANES; i++)
-		for (unsigned j = 0; j < pool->lanes[i].n_threads; j++)
-			pthread_join(pool->lanes[i].threads[j], NULL);
+		while (pool->lanes[i].n_threads)
+			pthread_join(pool->lanes[i].threads[--pool->lanes[i].n_threads], NULL);
 }
 
 static void free_lanes(struct iopool *pool)
@@ -229,7 +229,7 @@ void iou__iopool_destroy(struct iopool *pool)
 	if (!pool->is_made)
 		return;
 	pool->is_made = false;
-	stop(pool);
+	iou__iopool_stop(pool);
 	free_lanes(pool);
 	for (int i = 0; i < N_LANES; i++)
 		pthread_cond_destroy(&pool->lanes[i].has_news);

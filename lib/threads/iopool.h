@@ -46,7 +46,12 @@ struct iopool {
 /* 0 or -errno. Limits of 0 are the library's choice. */
 int iou__iopool_init(struct iopool *pool, const unsigned n_max[N_LANES]);
 
-/* What waits is dropped, what workers are at is waited for. Takes half-made ones. */
+/*
+ * What waits is dropped, what workers are at is waited for, and to be taken as ever. From then on nothing must be put.
+ */
+void iou__iopool_stop(struct iopool *pool);
+
+/* The same, for good. Takes half-made ones. */
 void iou__iopool_destroy(struct iopool *pool);
 
 /* In a forked child, where the threads are not. */

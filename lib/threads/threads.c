@@ -125,12 +125,9 @@ static struct io_uring *uring_of(struct engine *engine)
 /* Workers are waited for: they write to the program's memory. */
 static void let_go(struct engine *engine, bool is_owner)
 {
-	struct threads *threads = threads_of(engine);
-
 	(void)is_owner;
 	iou__cq_empty_ring(engine->cq);
-	iou__flow_drop_all(threads);
-	iou__iopool_destroy(&threads->iopool);
+	iou__flow_let_go(threads_of(engine));
 }
 
 static void free_memory(struct threads *threads)
@@ -148,7 +145,8 @@ static void release(struct engine *engine, bool is_owner)
 	struct threads *threads = threads_of(engine);
 
 	(void)is_owner;
-	iou__flow_drop_all(threads);
+	if (threads->iopool.is_made)
+		iou__flow_let_go(threads);
 	iou__iopool_destroy(&threads->iopool);
 	free_memory(threads);
 }
