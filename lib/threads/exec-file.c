@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -135,14 +136,27 @@ static bool is_ready(int fd, short events)
 	return poll(&pollfd, 1, 0) != 0;
 }
 
-/* Both ends have to be ready, as far as they can be waited for; an end that is no descriptor is as good. */
+static bool is_pipe(int fd)
+{
+	struct stat stat;
+
+	return fstat(fd, &stat) == 0 && S_ISFIFO(stat.st_mode);
+}
+
+/* An end that is no descriptor is as good as ready. SPLICE_F_NONBLOCK is about pipes. */
+static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, short events)
+{
+	return !is_ready(fd, events) && !(sqe->splice_flags & SPLICE_F_NONBLOCK && is_pipe(fd));
+}
+
+/* Both ends have to be ready, as far as they can be waited for. */
 static enum outcome wait_for_ends(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if (!is_ready(sqe->splice_fd_in, POLLIN))
+	if (has_to_wait(sqe, sqe->splice_fd_in, POLLIN))
 		return iou__watch(request, sqe->splice_fd_in, EPOLLIN);
-	if (!is_ready(sqe->fd, POLLOUT))
+	if (has_to_wait(sqe, sqe->fd, POLLOUT))
 		return iou__watch(request, sqe->fd, EPOLLOUT);
 	return OUT_DONE;
 }
@@ -153,8 +167,10 @@ static loff_t *offset_of(__u64 value, loff_t *offset)
 	return value == (__u64)-1 ? NULL : offset;
 }
 
-static ssize_t splice_once(const struct io_uring_sqe *sqe, unsigned flags)
+/* Pipes do not block so. */
+static ssize_t splice_once(const struct io_uring_sqe *sqe)
 {
+	unsigned flags = sqe->splice_flags | SPLICE_F_NONBLOCK;
 	loff_t in, out;
 
 	if (sqe->opcode == IORING_OP_TEE)
@@ -163,16 +179,26 @@ static ssize_t splice_once(const struct io_uring_sqe *sqe, unsigned flags)
 		      sqe->len, flags);
 }
 
+/* Nor does what is at one end of them: a socket that takes less than the pipe has would keep a worker for ever. */
+static ssize_t splice_without_blocking(const struct io_uring_sqe *sqe)
+{
+	int other = is_pipe(sqe->fd) ? sqe->splice_fd_in : sqe->fd;
+	int flags = is_pipe(other) ? -1 : iou__exec_set_nonblock(other);
+	ssize_t n = splice_once(sqe);
+
+	iou__exec_restore(other, flags);
+	return n;
+}
+
 static bool is_open(int fd)
 {
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* Pipes do not block, and the other end is a file, or it is ready: should somebody else be faster a worker waits. */
+/* Only disks are for a worker. Should somebody else have been faster at an end that was ready, nothing tells when. */
 enum outcome iou__exec_splice(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	unsigned flags = sqe->splice_flags | SPLICE_F_NONBLOCK;
 	ssize_t n;
 
 	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED)
@@ -182,9 +208,12 @@ enum outcome iou__exec_splice(struct request *request)
 	if (!request->is_on_worker) {
 		enum outcome outcome = wait_for_ends(request);
 
-		return outcome == OUT_DONE ? iou__to_worker(request, true) : outcome;
+		if (outcome != OUT_DONE)
+			return outcome;
+		if (iou__is_disk(sqe->splice_fd_in) || iou__is_disk(sqe->fd))
+			return iou__to_worker(request, true);
 	}
-	n = splice_once(sqe, flags);
+	n = request->is_on_worker ? splice_once(sqe) : splice_without_blocking(sqe);
 	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
 		return iou__done(request, n);
 	return OUT_PAUSE;

@@ -57,12 +57,7 @@ enum outcome iou__exec_shutdown(struct request *request)
 	return iou__done(request, shutdown(request->sqe.fd, (int)request->sqe.len));
 }
 
-/*
- * connect(2) and accept(2) have no flag to say that they must not block; only the socket has. So it is set around the
- * call, where it is not set anyway. Others who use the same open socket at this very moment may see it, which a
- * socket that is not connected yet, or a listener that has somebody waiting, hardly has.
- */
-static int set_nonblock(int fd)
+int iou__exec_set_nonblock(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -71,7 +66,7 @@ static int set_nonblock(int fd)
 	return flags;
 }
 
-static void restore(int fd, int flags)
+void iou__exec_restore(int fd, int flags)
 {
 	int saved = errno;
 
@@ -110,9 +105,9 @@ enum outcome iou__exec_connect(struct request *request)
 
 	if (request->has_waited)
 		return connected(request);
-	flags = set_nonblock(sqe->fd);
+	flags = iou__exec_set_nonblock(sqe->fd);
 	r = connect(sqe->fd, iou__pointer(sqe->addr), (socklen_t)sqe->addr2);
-	restore(sqe->fd, flags);
+	iou__exec_restore(sqe->fd, flags);
 	if (r < 0 && errno == EINPROGRESS)
 		return iou__watch(request, sqe->fd, EPOLLOUT);
 	if (r < 0 && errno == EAGAIN)
@@ -136,10 +131,10 @@ int iou__check_accept(struct request *request)
 
 static int accept_one(const struct io_uring_sqe *sqe)
 {
-	int flags = set_nonblock(sqe->fd);
+	int flags = iou__exec_set_nonblock(sqe->fd);
 	int fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2), (int)sqe->accept_flags);
 
-	restore(sqe->fd, flags);
+	iou__exec_restore(sqe->fd, flags);
 	return fd;
 }
 
