@@ -5,6 +5,17 @@
  */
 #include "promises.h"
 
+#include <netinet/in.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+/* By number: newer than the oldest liburing. */
+#define OP_FUTEX_WAIT 51
+#define FUTEX2_U32_PRIVATE 0x82U
+#define NOP_INJECT_RESULT 1U
+
 /* Requests that name others. */
 
 static void name(iou_t *iou, struct seen *seen, unsigned how, __u64 target)
@@ -66,6 +77,261 @@ PROMISE(16, who_is_linked_is_not_found_before_it_has_begun)
 }
 END_TEST
 
+/* What ends while something else ends it. */
+
+PROMISE(16, timeout_that_counts_takes_its_own_limit_along)
+{
+	struct __kernel_timespec hour = { .tv_sec = 3600 }, day = { .tv_sec = 86400 };
+	struct seen counting, limit, nop;
+	iou_t *iou = open_iou(8);
+
+	io_uring_prep_timeout(take(iou, &counting), &hour, 1, 0);
+	counting.op->sqe->flags = IOSQE_IO_LINK;
+	queue(&counting);
+	io_uring_prep_link_timeout(take(iou, &limit), &day, 0);
+	queue(&limit);
+	queue_nop(iou, &nop, 0);
+	run_and_free(iou);
+	expect(&counting, 0);
+	expect(&limit, -ECANCELED);
+	expect(&nop, 0);
+}
+END_TEST
+
+/* A result, and no signal that came in between. */
+PROMISE(16, result_that_looks_like_an_interruption_is_one_all_the_same)
+{
+	struct seen nop;
+	iou_t *iou = open_iou(8);
+
+	prepare((take(iou, &nop), nop.op), IORING_OP_NOP, -1, NULL, (unsigned)-EINTR, 0);
+	nop.op->sqe->rw_flags = NOP_INJECT_RESULT;
+	queue(&nop);
+	run_and_free(iou);
+	expect(&nop, -EINTR);
+}
+END_TEST
+
+/* Readiness. */
+
+static void run_till(struct seen *seen, int n_calls)
+{
+	while (seen->n_calls < n_calls)
+		ck_assert_int_ge(iou_run_once(seen->iou, NULL), 0);
+}
+
+/* What a descriptor was waited for with tells nothing of the next file that gets its number. */
+PROMISE(16, next_file_of_the_same_number_is_waited_for_anew)
+{
+	struct seen poll_op, read_op;
+	int first[2], second[2];
+	char byte;
+	iou_t *iou = open_iou(8);
+
+	open_pipe(first);
+	io_uring_prep_poll_multishot(take(iou, &poll_op), first[0], POLLIN);
+	queue(&poll_op);
+	queue_read(iou, &read_op, first[0], &byte, 1, 0);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(iou_op_cancel(iou, poll_op.op), 0);
+	run_till(&poll_op, 1);
+	put_bytes(first[1], "a", 1);
+	run_till(&read_op, 1);
+	close(first[1]);
+	open_pipe(second);
+	ck_assert_int_eq(dup2(second[0], first[0]), first[0]);
+	queue_read(iou, &read_op, first[0], &byte, 1, 0);
+	ck_assert_int_eq(turn(iou), 0);
+	put_bytes(second[1], "b", 1);
+	run_and_free(iou);
+	expect(&read_op, 1);
+	ck_assert_int_eq(byte, 'b');
+	close(first[0]);
+	close_pipe(second);
+}
+END_TEST
+
+/* Nor does the number itself say how much there is. */
+PROMISE(16, wild_descriptor_is_ebadf_and_costs_no_memory)
+{
+	struct rusage before, after;
+	struct seen poll_op;
+	iou_t *iou = open_iou(8);
+
+	getrusage(RUSAGE_SELF, &before);
+	io_uring_prep_poll_multishot(take(iou, &poll_op), 1 << 24, POLLIN);
+	queue(&poll_op);
+	run_and_free(iou);
+	expect(&poll_op, -EBADF);
+	getrusage(RUSAGE_SELF, &after);
+	ck_assert_int_lt(after.ru_maxrss - before.ru_maxrss, 64 * 1024);
+}
+END_TEST
+
+/* Its error queue has something, and nobody takes it: readable it is not. */
+static int open_with_an_error_queued(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int on = 1, fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int gone = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct pollfd pollfd = { .fd = fd };
+	char byte;
+
+	ck_assert_int_eq(setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
+	ck_assert_int_eq(bind(gone, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(getsockname(gone, (struct sockaddr *)&address, &length), 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, length), 0);
+	close(gone);
+	ck_assert_int_eq(send(fd, "x", 1, 0), 1);
+	ck_assert_int_eq(poll(&pollfd, 1, -1), 1);
+	ck_assert_int_eq(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, ECONNREFUSED);
+	ck_assert_int_eq(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	return fd;
+}
+
+PROMISE(05, waiting_for_a_socket_that_has_errors_queued_costs_no_cpu)
+{
+	const struct timespec a_while = { .tv_nsec = 500 * 1000000L };
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	struct seen recv_op;
+	char byte;
+	iou_t *iou = open_iou(8);
+	int fd = open_with_an_error_queued();
+	int64_t before;
+
+	io_uring_prep_recv(take(iou, &recv_op), fd, &byte, 1, 0);
+	queue(&recv_op);
+	ck_assert_int_eq(turn(iou), 0);
+	before = support_cpu_us();
+	ck_assert_int_eq(iou_run_once(iou, &a_while), 0);
+	ck_assert_int_lt(support_cpu_us() - before, 100000);
+	/* It takes notice of the next datagram: it is connected to itself from now on. */
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(send(fd, "y", 1, 0), 1);
+	run_and_free(iou);
+	expect(&recv_op, 1);
+	close(fd);
+}
+END_TEST
+
+/* Where pipes are not to be waited for they are not. */
+PROMISE(16, splice_does_not_wait_for_pipes_if_told_so)
+{
+	struct seen empty, full;
+	int from[2], to[2];
+	static char bytes[1 << 16];
+	iou_t *iou = open_iou(8);
+
+	open_pipe(from);
+	open_pipe(to);
+	put_bytes(to[1], bytes, sizeof(bytes));
+	io_uring_prep_splice(take(iou, &empty), from[0], -1, to[1], -1, 1, SPLICE_F_NONBLOCK);
+	queue(&empty);
+	ck_assert_int_eq(iou_run(iou), 0);
+	put_bytes(from[1], "x", 1);
+	io_uring_prep_splice(take(iou, &full), from[0], -1, to[1], -1, 1, SPLICE_F_NONBLOCK);
+	queue(&full);
+	run_and_free(iou);
+	expect(&empty, -EAGAIN);
+	expect(&full, -EAGAIN);
+	close_pipe(from);
+	close_pipe(to);
+}
+END_TEST
+
+/* Lengths. */
+
+#define CHUNK (4U << 20)
+#define N_CHUNKS 800
+#define MOST 0x7ffff000 /* MAX_RW_COUNT */
+
+/* More than the kernel transfers at once: into the same memory again and again. */
+PROMISE(16, no_transfer_is_longer_than_a_result_can_tell)
+{
+	static struct iovec iov[N_CHUNKS];
+	int fd = memfd_create("holes", MFD_CLOEXEC);
+	char *chunk = malloc(CHUNK);
+	struct seen read_op;
+	iou_t *iou = open_iou(8);
+
+	ck_assert_ptr_nonnull(chunk);
+	ck_assert_int_eq(ftruncate(fd, (off_t)CHUNK * N_CHUNKS), 0);
+	for (int i = 0; i < N_CHUNKS; i++)
+		iov[i] = (struct iovec){ chunk, CHUNK };
+	io_uring_prep_readv(take(iou, &read_op), fd, iov, N_CHUNKS, 0);
+	queue(&read_op);
+	run_and_free(iou);
+	expect(&read_op, MOST);
+	free(chunk);
+	close(fd);
+}
+END_TEST
+
+/* Teardown. */
+
+/* The pipe has more than the other end takes, and nobody reads there. */
+PROMISE(09, splice_to_a_peer_that_never_reads_ends_with_the_instance)
+{
+	static char bytes[1 << 20];
+	struct seen splice_op;
+	int sockets[2], fds[2];
+	iou_t *iou = open_iou(8);
+
+	support_connect_tcp(sockets, 4096);
+	ck_assert_int_eq(setsockopt(sockets[0], SOL_SOCKET, SO_SNDBUF, &(int){ 4096 }, sizeof(int)), 0);
+	open_pipe(fds);
+	ck_assert_int_gt(fcntl(fds[1], F_SETPIPE_SZ, sizeof(bytes)), 0);
+	put_bytes(fds[1], bytes, sizeof(bytes));
+	io_uring_prep_splice(take(iou, &splice_op), fds[0], -1, sockets[0], -1, sizeof(bytes), 0);
+	queue(&splice_op);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_ge(iou_run_once(iou, &(struct timespec){ .tv_nsec = 10000000 }), 0);
+	ck_assert_ptr_null(iou_free(iou));
+	ck_assert_int_eq(splice_op.n_calls, 1);
+	close_pipe(fds);
+	close_pipe(sockets);
+}
+END_TEST
+
+static void queue_futex_wait(iou_t *iou, struct seen *seen, uint32_t *word)
+{
+	struct io_uring_sqe *sqe = take(iou, seen);
+
+	sqe->opcode = OP_FUTEX_WAIT;
+	sqe->fd = (int)FUTEX2_U32_PRIVATE;
+	sqe->addr = (__u64)(uintptr_t)word;
+	sqe->addr3 = UINT32_MAX;
+	queue(seen);
+}
+
+static void *flush_and_leave(void *data)
+{
+	return (void *)(intptr_t)iou_flush(data);
+}
+
+/* One has the only thread, and the others wait for it. */
+PROMISE(09, who_waits_for_a_thread_is_let_go_of_when_the_owner_has_gone)
+{
+	struct seen waits[3];
+	uint32_t word = 0;
+	void *result;
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .iowq_bounded = 1, .iowq_unbounded = 1 });
+
+	for (int i = 0; i < 3; i++)
+		queue_futex_wait(iou, &waits[i], &word);
+	pthread_join(start_thread(flush_and_leave, iou), &result);
+	ck_assert_int_eq((intptr_t)result, 0);
+	ck_assert_ptr_null(iou_free(iou));
+	for (int i = 0; i < 3; i++)
+		expect(&waits[i], -ECANCELED);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("engines");
@@ -73,5 +339,14 @@ Suite *suite(void)
 
 	tcase_add_loop_test(named, test_g16_who_is_linked_is_not_found_before_it_has_begun, 0, 3);
 	suite_add_tcase(s, named);
+	ADD_CASE(s, "results", test_g16_timeout_that_counts_takes_its_own_limit_along,
+		 test_g16_result_that_looks_like_an_interruption_is_one_all_the_same,
+		 test_g16_no_transfer_is_longer_than_a_result_can_tell);
+	ADD_CASE(s, "readiness", test_g16_splice_does_not_wait_for_pipes_if_told_so,
+		 test_g16_next_file_of_the_same_number_is_waited_for_anew,
+		 test_g16_wild_descriptor_is_ebadf_and_costs_no_memory,
+		 test_g05_waiting_for_a_socket_that_has_errors_queued_costs_no_cpu);
+	ADD_CASE(s, "teardown", test_g09_splice_to_a_peer_that_never_reads_ends_with_the_instance,
+		 test_g09_who_waits_for_a_thread_is_let_go_of_when_the_owner_has_gone);
 	return s;
 }

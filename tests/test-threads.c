@@ -322,6 +322,37 @@ PROMISE(16, multishot_accept_takes_all_who_come)
 }
 END_TEST
 
+static void *flush_and_leave(void *data)
+{
+	return (void *)(intptr_t)iou_flush(data);
+}
+
+/* What a worker has done is done: a file that it has opened is the program's to close. */
+PROMISE(16, results_of_workers_are_told_when_the_owner_has_gone)
+{
+	char path[] = "/tmp/test-threads-XXXXXX";
+	struct seen open_op;
+	void *result;
+	int fd = mkstemp(path);
+	iou_t *iou = open_threads(8);
+
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	unlink(path);
+	io_uring_prep_openat(take(iou, &open_op), AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	queue(&open_op);
+	pthread_join(start_thread(flush_and_leave, iou), &result);
+	ck_assert_int_eq((intptr_t)result, 0);
+	while (access(path, F_OK) < 0)
+		usleep(1000);
+	ck_assert_ptr_null(iou_free(iou));
+	ck_assert_int_eq(open_op.n_calls, 1);
+	ck_assert_int_ge(open_op.result, 0);
+	ck_assert_int_eq(close(open_op.result), 0);
+	unlink(path);
+}
+END_TEST
+
 static void receive_until_buffers_run_out(unsigned opcode)
 {
 	static char buffers[2][16];
@@ -608,7 +639,8 @@ Suite *suite(void)
 	tcase_add_loop_test(pointers, test_g16_bad_pointer_is_efault, 0, N_SPOILS);
 	ADD_CASE(s, "workers", test_g16_who_waits_for_somebody_else_holds_no_worker,
 		 test_g16_slow_ops_starve_neither_files_nor_jobs, test_g16_futex_waits_and_is_woken_or_cancelled,
-		 test_g16_child_that_ends_ends_the_wait_for_it);
+		 test_g16_child_that_ends_ends_the_wait_for_it,
+		 test_g16_results_of_workers_are_told_when_the_owner_has_gone);
 	ADD_CASE(s, "multishot", test_g16_multishot_accept_takes_all_who_come,
 		 test_g16_multishot_receives_end_when_buffers_run_out,
 		 test_g16_polls_of_what_cannot_be_watched_end_at_once, test_g16_poll_tells_of_the_end_unasked,
