@@ -752,6 +752,18 @@ static int foreign_nested(const struct io_uring_cqe *cqe, void *data)
 	return run_nested(data);
 }
 
+/* Without a ring there is none. */
+static void queue_foreign(iou_t *iou)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(iou_ring(iou));
+
+	ck_assert_int_eq(sqe != NULL, support_has_ring());
+	if (!sqe)
+		return;
+	io_uring_prep_nop(sqe);
+	sqe->user_data = 5;
+}
+
 /* From an op, a job, a post, and a completion that is none of ours. */
 START_TEST(test_runs_within_a_run_are_ebusy)
 {
@@ -761,12 +773,7 @@ START_TEST(test_runs_within_a_run_are_ebusy)
 
 	post = job = foreign = (struct seen){ .iou = iou };
 	ck_assert_int_eq(iou_flush(iou), 0);
-
-	struct io_uring_sqe *sqe = io_uring_get_sqe(iou_ring(iou));
-
-	ck_assert_ptr_nonnull(sqe);
-	io_uring_prep_nop(sqe);
-	sqe->user_data = 5;
+	queue_foreign(iou);
 	io_uring_prep_nop(take(iou, &op));
 	iou_op_queue(iou, op.op, run_nested, &op);
 	ck_assert_int_eq(iou_async(iou, return_int, &zero, run_nested, &job), 0);
@@ -775,7 +782,7 @@ START_TEST(test_runs_within_a_run_are_ebusy)
 	expect(&op, 0);
 	ck_assert_int_eq(job.n_calls, 1);
 	ck_assert_int_eq(post.n_calls, 1);
-	ck_assert_int_eq(foreign.n_calls, 1);
+	ck_assert_int_eq(foreign.n_calls, support_has_ring());
 	close_unharmed(iou);
 }
 END_TEST
@@ -1145,11 +1152,12 @@ Suite *suite(void)
 		 test_error_in_a_callback_is_told_by_the_next_call, test_error_is_told_before_a_quit,
 		 test_cancel_of_what_has_ended_is_enoent, test_cancel_of_garbage_is_enoent_and_hits_nobody,
 		 test_cancel_of_running_work_or_a_due_callback_is_ealready, test_other_threads_get_eperm,
-		 test_release_without_hold_is_einval, test_resize_to_absurd_sizes_is_einval,
-		 test_draining_starts_nothing, test_freeing_twice_in_a_callback_frees_once,
-		 test_free_elsewhere_is_ebusy_while_ops_are_in_flight, test_free_elsewhere_is_ebusy_during_a_run,
-		 test_free_elsewhere_of_an_idle_instance, test_identities_cannot_be_changed);
+		 test_runs_within_a_run_are_ebusy, test_release_without_hold_is_einval,
+		 test_resize_to_absurd_sizes_is_einval, test_draining_starts_nothing,
+		 test_freeing_twice_in_a_callback_frees_once, test_free_elsewhere_is_ebusy_while_ops_are_in_flight,
+		 test_free_elsewhere_is_ebusy_during_a_run, test_free_elsewhere_of_an_idle_instance,
+		 test_identities_cannot_be_changed);
 	add_loops(suite);
-	ADD_RING_CASE(suite, "ring", test_runs_within_a_run_are_ebusy, test_resize_that_would_lose_something_is_ebusy);
+	ADD_RING_CASE(suite, "ring", test_resize_that_would_lose_something_is_ebusy);
 	return suite;
 }

@@ -234,9 +234,10 @@ PROMISE(12, later_lack_of_descriptors_harms_nothing)
 	int r_resize = iou_resize(iou, 64), r_fd = iou_fd(iou);
 
 	setrlimit(RLIMIT_NOFILE, &old);
-	ck_assert_int_eq(r_resize, -EMFILE);
+	/* Only a ring has one of its own. */
+	ck_assert_int_eq(r_resize, support_has_ring() ? -EMFILE : 0);
 	ck_assert_int_eq(r_fd, -EMFILE);
-	ck_assert_uint_eq(info_of(iou).sq_entries, 8);
+	ck_assert_uint_eq(info_of(iou).sq_entries, support_has_ring() ? 8 : 64);
 	queue_nop(iou, &nop, 0);
 	ck_assert_int_eq(iou_run(iou), 0);
 	expect(&nop, 0);
@@ -448,10 +449,10 @@ Suite *suite(void)
 		 test_g10_resize_to_1_in_a_callback, test_g10_resized_ring_is_woken,
 		 test_g10_resize_with_ops_in_flight_loses_none);
 	ADD_CASE(s, "failure", test_g12_new_without_descriptors_is_emfile_and_leaks_nothing,
-		 test_g12_bad_setups_are_told_by_errno);
+		 test_g12_later_lack_of_descriptors_harms_nothing, test_g12_bad_setups_are_told_by_errno);
 	ADD_CASE(s, "fd", test_g10_epoll_drives_a_chain_of_ops_an_error_and_a_resize,
 		 test_g10_fd_is_readable_whenever_a_turn_would_call, test_g10_fd_is_made_readable_by_other_threads);
 	ADD_RING_CASE(s, "ring", test_g10_resize_that_fails_leaves_the_ring_as_it_was,
-		      test_g10_resize_never_loses_registrations, test_g12_later_lack_of_descriptors_harms_nothing);
+		      test_g10_resize_never_loses_registrations);
 	return s;
 }
