@@ -27,6 +27,8 @@ enum {
 	EVENTFD,
 	EPOLL_CREATE1,
 	EPOLL_CTL,
+	EPOLL_WAIT,
+	EPOLL_PWAIT2,
 	TIMERFD_CREATE,
 	READ,
 	WRITE,
@@ -68,6 +70,8 @@ const struct fault faults[] = {
 	[EVENTFD] = { "eventfd", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CREATE1] = { "epoll_create1", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CTL] = { "epoll_ctl", { ENOMEM, ENOSPC } },
+	[EPOLL_WAIT] = { "epoll_wait", { EINTR }, .is_harmless = true },
+	[EPOLL_PWAIT2] = { "epoll_pwait2", { EINTR, ENOSYS, EPERM }, .is_harmless = true },
 	[TIMERFD_CREATE] = { "timerfd_create", { EMFILE, ENFILE, ENOMEM } },
 	[READ] = { "read", { EINTR, EAGAIN }, .is_harmless = true },
 	[WRITE] = { "write", { EINTR, EAGAIN }, .is_harmless = true },
@@ -285,6 +289,16 @@ WRAP(int, timerfd_create, int clock, int flags)
 WRAP(int, epoll_ctl, int fd, int what, int other, struct epoll_event *event)
 {
 	return fails(EPOLL_CTL) ? -1 : __real_epoll_ctl(fd, what, other, event);
+}
+
+WRAP(int, epoll_wait, int fd, struct epoll_event *events, int n, int timeout)
+{
+	return fails(EPOLL_WAIT) ? -1 : __real_epoll_wait(fd, events, n, timeout);
+}
+
+WRAP(int, epoll_pwait2, int fd, struct epoll_event *events, int n, const struct timespec *timeout, const sigset_t *mask)
+{
+	return fails(EPOLL_PWAIT2) ? -1 : __real_epoll_pwait2(fd, events, n, timeout, mask);
 }
 
 /*

@@ -486,6 +486,20 @@ static void wait_a_little(struct play *play)
 	run(play);
 }
 
+/* The threads engine has a worker do it; those of the kernel would stay for a while. */
+static void synchronize(struct play *play)
+{
+	for (int i = 0; i < 3 && play->rules->config.engine == IOU_ENGINE_THREADS; i++) {
+		struct part *part = take_part(play, "a pipe that cannot be synchronized", -EINVAL);
+
+		if (!part)
+			continue;
+		io_uring_prep_fsync(part->op->sqe, play->fds[0], 0);
+		queue(part, 0);
+	}
+	run(play);
+}
+
 static void watch_pipe(struct play *play)
 {
 	struct part *part = take_part(play, "a multishot poll", -ECANCELED);
@@ -572,6 +586,7 @@ static void (*const acts[])(struct play *) = {
 	post_and_hold,
 	quit,
 	wait_a_little,
+	synchronize,
 	drain,
 	ask,
 	leave_everything,
@@ -604,7 +619,8 @@ static void open_iou(struct play *play)
 
 	config.size = sizeof(config);
 	config.entries = N_ENTRIES;
-	config.engine = IOU_ENGINE_URING;
+	if (config.engine == IOU_ENGINE_AUTO)
+		config.engine = IOU_ENGINE_URING;
 	play->iou = iou_new_with(&config);
 	if (play->iou)
 		return;

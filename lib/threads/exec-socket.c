@@ -86,12 +86,15 @@ int iou__check_connect(struct request *request)
 	return length ? iou__peek(request->sqe.addr, &address, length) : 0;
 }
 
-/* What became of a connection that was under way. */
+/* What became of a connection that was under way, unless it is so still: to be woken is no proof. */
 static enum outcome connected(struct request *request)
 {
+	struct pollfd pollfd = { .fd = request->sqe.fd, .events = POLLOUT };
 	int error = 0;
 	socklen_t length = sizeof(error);
 
+	if (poll(&pollfd, 1, 0) == 0)
+		return iou__watch(request, request->sqe.fd, EPOLLOUT);
 	if (getsockopt(request->sqe.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
 		return iou__done(request, -1);
 	return iou__done_as(request, -error);

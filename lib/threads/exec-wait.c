@@ -30,19 +30,25 @@ static uint32_t events_of(const struct request *request)
 	return (request->sqe.poll32_events & 0xffff & ~(uint32_t)(EPOLLET | EPOLLONESHOT)) | ALWAYS;
 }
 
-static enum outcome poll_once(struct request *request)
+/* What is there now, or -errno. */
+static int look(const struct request *request)
 {
 	struct pollfd pollfd = { .fd = request->sqe.fd, .events = (short)events_of(request) };
 	int n;
 
 	if (pollfd.fd < 0)
-		return iou__done_as(request, -EBADF);
+		return -EBADF;
 	n = poll(&pollfd, 1, 0);
-	if (n > 0 && pollfd.revents & POLLNVAL)
-		return iou__done_as(request, -EBADF);
-	if (n != 0)
-		return iou__done(request, n < 0 ? -1 : pollfd.revents);
-	return iou__watch(request, request->sqe.fd, events_of(request));
+	if (n < 0)
+		return -errno;
+	return pollfd.revents & POLLNVAL ? -EBADF : pollfd.revents;
+}
+
+static enum outcome poll_once(struct request *request)
+{
+	int r = look(request);
+
+	return r != 0 ? iou__done_as(request, r) : iou__watch(request, request->sqe.fd, events_of(request));
 }
 
 /* What epoll cannot watch is what it is, and does not change. */
@@ -56,9 +62,9 @@ static enum outcome poll_unwatchable(struct request *request)
 /* epoll tells of each change, and to begin with of what is. */
 static enum outcome poll_again_and_again(struct request *request)
 {
-	int mask = (int)(request->revents & events_of(request));
+	int mask = request->is_unwatched ? look(request) : (int)(request->revents & events_of(request));
 
-	if (mask)
+	if (mask > 0)
 		iou__flow_post_more(request, mask, 0);
 	request->revents = 0;
 	return iou__watch(request, request->sqe.fd, events_of(request) | EPOLLET);

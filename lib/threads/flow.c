@@ -198,6 +198,7 @@ static void watch(struct request *request)
 
 	request->has_waited = true;
 	request->is_unwatchable = r == -EPERM;
+	request->is_unwatched = r < 0 && r != -EPERM;
 	request->place = AT_WATCH;
 	if (r == 0)
 		return;

@@ -77,6 +77,7 @@ struct request {
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
 	bool is_unwatchable;           /* epoll does not take its descriptor */
+	bool is_unwatched;             /* epoll has no memory for it: what comes is looked for from time to time */
 	bool has_begun;                /* it has been tried, and is not over: its limit runs, and others find it */
 	bool is_bounded;               /* what the worker does is sure to end soon */
 	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
