@@ -219,6 +219,71 @@ PROMISE(05, waiting_for_a_socket_that_has_errors_queued_costs_no_cpu)
 }
 END_TEST
 
+/* Many wait for one descriptor, and for another that is the same file: each comes when its time has come. */
+PROMISE(16, those_who_share_a_descriptor_do_not_disturb_each_other)
+{
+	static char bytes[1 << 20];
+	struct seen reads[3], write_op, poll_op;
+	int fds[2], again;
+	iou_t *iou = open_iou(16);
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	again = dup(fds[0]);
+	while (send(fds[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	io_uring_prep_send(take(iou, &write_op), fds[0], "w", 1, 0);
+	queue(&write_op);
+	io_uring_prep_poll_multishot(take(iou, &poll_op), fds[0], POLLIN);
+	queue(&poll_op);
+	for (int i = 0; i < 3; i++)
+		queue_read(iou, &reads[i], i == 1 ? again : fds[0], &bytes[i], 1, 0);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(iou_op_cancel(iou, reads[1].op), 0);
+	run_till(&reads[1], 1);
+	close(again);
+	put_bytes(fds[1], "r", 1);
+	run_till(&poll_op, 1);
+	while (reads[0].n_calls + reads[2].n_calls < 1)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	put_bytes(fds[1], "r", 1);
+	while (reads[0].n_calls + reads[2].n_calls < 2)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	ck_assert_int_eq(write_op.n_calls, 0);
+	while (recv(fds[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	run_till(&write_op, 1);
+	ck_assert_int_eq(iou_op_cancel(iou, poll_op.op), 0);
+	run_and_free(iou);
+	expect(&write_op, 1);
+	expect(&reads[0], 1);
+	expect(&reads[1], -ECANCELED);
+	expect(&reads[2], 1);
+	close_pipe(fds);
+}
+END_TEST
+
+/* A file on a disk is ready for what it has, and what it never has is not waited for. */
+PROMISE(16, poll_of_a_file_is_over_at_once)
+{
+	static const struct {
+		unsigned events;
+		int result;
+	} polls[] = { { POLLIN, POLLIN }, { POLLIN | POLLOUT, POLLIN | POLLOUT }, { POLLPRI, -EINVAL } };
+	int fd = memfd_create("file", MFD_CLOEXEC);
+	struct seen once, often;
+	iou_t *iou = open_iou(16);
+
+	io_uring_prep_poll_add(take(iou, &once), fd, polls[_i].events);
+	queue(&once);
+	io_uring_prep_poll_multishot(take(iou, &often), fd, polls[_i].events);
+	queue(&often);
+	run_and_free(iou);
+	expect(&once, polls[_i].result);
+	expect(&often, polls[_i].result);
+	close(fd);
+}
+END_TEST
+
 /* Where pipes are not to be waited for they are not. */
 PROMISE(16, splice_does_not_wait_for_pipes_if_told_so)
 {
@@ -335,14 +400,17 @@ END_TEST
 Suite *suite(void)
 {
 	Suite *s = suite_create("engines");
-	TCase *named = tcase_create("named");
+	TCase *named = tcase_create("named"), *files = tcase_create("files");
 
 	tcase_add_loop_test(named, test_g16_who_is_linked_is_not_found_before_it_has_begun, 0, 3);
 	suite_add_tcase(s, named);
 	ADD_CASE(s, "results", test_g16_timeout_that_counts_takes_its_own_limit_along,
 		 test_g16_result_that_looks_like_an_interruption_is_one_all_the_same,
 		 test_g16_no_transfer_is_longer_than_a_result_can_tell);
-	ADD_CASE(s, "readiness", test_g16_splice_does_not_wait_for_pipes_if_told_so,
+	tcase_add_loop_test(files, test_g16_poll_of_a_file_is_over_at_once, 0, 3);
+	suite_add_tcase(s, files);
+	ADD_CASE(s, "readiness", test_g16_those_who_share_a_descriptor_do_not_disturb_each_other,
+		 test_g16_splice_does_not_wait_for_pipes_if_told_so,
 		 test_g16_next_file_of_the_same_number_is_waited_for_anew,
 		 test_g16_wild_descriptor_is_ebadf_and_costs_no_memory,
 		 test_g05_waiting_for_a_socket_that_has_errors_queued_costs_no_cpu);

@@ -180,7 +180,7 @@ enum outcome iou__exec_poll_remove(struct request *request)
 {
 	struct request *poll = iou__requests_find(request->threads, request->sqe.addr);
 
-	if (!poll || poll->sqe.opcode != IORING_OP_POLL_ADD || !iou__is_waiting(poll, AT_WATCH))
+	if (!poll || poll->sqe.opcode != IORING_OP_POLL_ADD || !iou__is_waiting(poll))
 		return iou__done_as(request, -ENOENT);
 	if (request->sqe.len & IORING_POLL_UPDATE_EVENTS) {
 		update(poll, &request->sqe);

@@ -165,7 +165,7 @@ static struct request *find(const struct request *request)
 
 	if (!found || found->sqe.opcode != (is_linked ? IORING_OP_LINK_TIMEOUT : IORING_OP_TIMEOUT))
 		return NULL;
-	return iou__is_waiting(found, AT_TIME) ? found : NULL;
+	return iou__is_waiting(found) ? found : NULL;
 }
 
 /* It counts no more, neither completions nor how often it comes; an absolute time is one of its own clock. */

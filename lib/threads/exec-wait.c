@@ -51,12 +51,12 @@ static enum outcome poll_once(struct request *request)
 	return r != 0 ? iou__done_as(request, r) : iou__watch(request, request->sqe.fd, events_of(request));
 }
 
-/* What epoll cannot watch is what it is, and does not change. */
+/* What epoll cannot watch is what it is, and does not change: there is nothing to wait for. */
 static enum outcome poll_unwatchable(struct request *request)
 {
-	enum outcome outcome = poll_once(request);
+	int r = look(request);
 
-	return outcome == OUT_WATCH ? OUT_PAUSE : outcome;
+	return iou__done_as(request, r != 0 ? r : -EINVAL);
 }
 
 /* epoll tells of each change, and to begin with of what is. */

@@ -98,9 +98,10 @@ struct request {
 };
 
 /* It waits, or comes from there to be tried again: others may take it away. What is linked may be ready to begin. */
-static inline bool iou__is_waiting(const struct request *request, enum place where)
+static inline bool iou__is_waiting(const struct request *request)
 {
-	return request->place == where || (request->place == AT_READY && request->has_begun);
+	return request->place == AT_WATCH || request->place == AT_TIME ||
+	       (request->place == AT_READY && request->has_begun);
 }
 
 /* An attempt's end. A result of -1 stands for errno, as with system calls. */
