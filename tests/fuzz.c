@@ -16,6 +16,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size)
 		return 0;
 	snprintf(walk_name, sizeof(walk_name), "fuzz");
-	walk(&source, MAX_STEPS);
+	walk(&source, source_pick(&source, 2) ? IOU_ENGINE_THREADS : IOU_ENGINE_URING, MAX_STEPS);
 	return 0;
 }

@@ -21,16 +21,19 @@ struct plan {
 	uint64_t seed;
 	uint64_t n_walks; /* 0: as the time allows */
 	unsigned n_steps;
+	uint32_t engine; /* IOU_ENGINE_AUTO: each in turn */
 	int64_t seconds;
 	bool is_verbose;
 };
 
 static void usage(FILE *to)
 {
-	fputs("usage: soak [--seconds N] [--walks N] [--steps N] [--seed N] [--verbose]\n"
+	fputs("usage: soak [--seconds N] [--walks N] [--steps N] [--seed N]\n"
+	      "            [--engine uring|threads] [--verbose]\n"
 	      "\n"
 	      "Walks at random over the API of libiou, with seeds from the given one on (default: from the clock), and\n"
-	      "checks at each step what is promised. Stops after so many seconds (default: 10) or walks.\n",
+	      "checks at each step what is promised. Stops after so many seconds (default: 10) or walks. Even seeds\n"
+	      "are for io_uring and odd ones for threads, if it is not said which engine.\n",
 	      to);
 }
 
@@ -54,16 +57,23 @@ static uint64_t number(const char *text)
 	return n;
 }
 
+static uint32_t engine_named(const char *name)
+{
+	if (strcmp(name, "uring") == 0)
+		return IOU_ENGINE_URING;
+	if (strcmp(name, "threads") == 0)
+		return IOU_ENGINE_THREADS;
+	usage(stderr);
+	exit(2);
+}
+
 static struct plan read_arguments(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "seconds", required_argument, NULL, 's' },
-		{ "walks", required_argument, NULL, 'w' },
-		{ "steps", required_argument, NULL, 'n' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "seconds", required_argument, NULL, 's' }, { "walks", required_argument, NULL, 'w' },
+		{ "steps", required_argument, NULL, 'n' },   { "seed", required_argument, NULL, 'r' },
+		{ "engine", required_argument, NULL, 'e' },  { "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
 	};
 	struct plan plan = { .seed = (uint64_t)time(NULL) * 1000000, .n_steps = 300, .seconds = 10 };
 	int option;
@@ -81,6 +91,9 @@ static struct plan read_arguments(int argc, char **argv)
 			break;
 		case 'r':
 			plan.seed = number(optarg);
+			break;
+		case 'e':
+			plan.engine = engine_named(optarg);
 			break;
 		case 'v':
 			plan.is_verbose = true;
@@ -102,6 +115,20 @@ static bool is_over(const struct plan *plan, uint64_t n_walks, int64_t begin)
 	return plan->n_walks ? n_walks == plan->n_walks : time(NULL) >= begin + plan->seconds;
 }
 
+static void walk_once(const struct plan *plan, uint64_t seed)
+{
+	uint32_t by_seed = seed % 2 ? IOU_ENGINE_THREADS : IOU_ENGINE_URING;
+	uint32_t engine = plan->engine == IOU_ENGINE_AUTO ? by_seed : plan->engine;
+	struct source source = source_of_seed(seed);
+
+	snprintf(walk_name, sizeof(walk_name), "soak: --engine %s --seed %" PRIu64 " --steps %u",
+		 engine == IOU_ENGINE_URING ? "uring" : "threads", seed, plan->n_steps);
+	if (plan->is_verbose)
+		fprintf(stderr, "%s\n", walk_name);
+	alarm(HANG_S);
+	walk(&source, engine, plan->n_steps);
+}
+
 int main(int argc, char **argv)
 {
 	struct plan plan = read_arguments(argc, argv);
@@ -109,16 +136,8 @@ int main(int argc, char **argv)
 	uint64_t n_walks;
 
 	signal(SIGALRM, hang);
-	for (n_walks = 0; !is_over(&plan, n_walks, begin); n_walks++) {
-		struct source source = source_of_seed(plan.seed + n_walks);
-
-		snprintf(walk_name, sizeof(walk_name), "soak: --seed %" PRIu64 " --steps %u", plan.seed + n_walks,
-			 plan.n_steps);
-		if (plan.is_verbose)
-			fprintf(stderr, "%s\n", walk_name);
-		alarm(HANG_S);
-		walk(&source, plan.n_steps);
-	}
+	for (n_walks = 0; !is_over(&plan, n_walks, begin); n_walks++)
+		walk_once(&plan, plan.seed + n_walks);
 	alarm(0);
 	/* As TAP, since it is one of the suite. A walk that fails ends the program before. */
 	printf("ok 1 - %" PRIu64 " walks from seed %" PRIu64 " on, %" PRId64 " s\n1..1\n", n_walks, plan.seed,

@@ -117,6 +117,8 @@ void act_begin_life(struct act *act)
 		world->n_sweeps++;
 		acts_may_be_cancelled(world);
 	}
+	if (act->kind->traits & PROVIDES)
+		world->n_provided[act->op->sqe->off]++;
 	if (act->is_silent)
 		TAILQ_INSERT_TAIL(&world->silent, act, entry);
 	else
@@ -154,10 +156,10 @@ void act_queue(struct act *act, unsigned flags, struct chain *chain)
 	act->identity = act->op->sqe->user_data;
 }
 
-/* A chain that the ring has no room for, where it cannot grow with things registered. */
+/* Only a kernel's ring may be unable to change its size, and only where it has to be built anew. */
 static bool is_too_long(const struct act *act, int result)
 {
-	return result == -E2BIG && act->chain && act->world->config.flags;
+	return result == -E2BIG && act->chain && act->world->has_ring && act->world->config.flags;
 }
 
 /* What may be cancelled, and what must be. */
@@ -241,7 +243,8 @@ void act_cancel(struct act *act, bool by_identity)
 static bool is_cancellation(const struct act *act, int result)
 {
 	/* Linux interrupts what its threads are at, and what is linked to that runs there as well. */
-	return result == -ECANCELED || (result == -EINTR && (act->chain || act->flags & IOSQE_ASYNC));
+	return result == -ECANCELED ||
+	       (result == -EINTR && act->world->has_ring && (act->chain || act->flags & IOSQE_ASYNC));
 }
 
 static bool succeeds(const struct act *act, int result)
@@ -334,7 +337,9 @@ static void account(struct act *act, int result, unsigned flags)
 	if (result > 0 && (traits & GIVES))
 		act->stream->n_in += (unsigned)result;
 	if (flags & IORING_CQE_F_BUFFER)
-		world_give_ring_buffer(act->world, flags >> IORING_CQE_BUFFER_SHIFT);
+		world_take_buffer(act->world, act->op->sqe->buf_group, flags >> IORING_CQE_BUFFER_SHIFT);
+	if (result < 0 && (traits & PROVIDES))
+		act->world->n_provided[act->op->sqe->off]--;
 	if (result >= 0 && (traits & MAKES_FD))
 		close(result);
 }

@@ -80,10 +80,17 @@ static bool is_received(struct act *act, int result, unsigned flags)
 	return result > 0 ? (flags & IORING_CQE_F_BUFFER) != 0 : result == -ENOBUFS && !(flags & IORING_CQE_F_MORE);
 }
 
+static bool is_read_into_group(struct act *act, int result, unsigned flags)
+{
+	return is_received(act, result, flags) && result <= (int)act->length;
+}
+
 static bool is_message(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
 	act->world->n_messages += result == 0;
+	if (!act->world->has_ring)
+		return result == -EBADF;
 	/* It was prepared before the ring was built anew: another file may have that descriptor by now, or none. */
 	return result == 0 || result == -EOVERFLOW || result == -EBADFD || result == -EBADF;
 }
@@ -152,13 +159,36 @@ static void prepare_recv(struct world *world, struct act *act, struct source *so
 	io_uring_prep_recv(act->op->sqe, act->stream->out, act->buffer, act->length, 0);
 }
 
+/* Which kinds of groups there are depends on the engine. */
+static void choose_group(struct world *world, struct act *act, struct source *source)
+{
+	act->op->sqe->flags |= IOSQE_BUFFER_SELECT;
+	act->op->sqe->buf_group = world->has_ring && source_one_in(source, 2) ? RING_GROUP : PROVIDED_GROUP;
+}
+
 static void prepare_recv_multishot(struct world *world, struct act *act, struct source *source)
 {
 	act->stream = pick_sockets(world, source);
 	io_uring_prep_recv(act->op->sqe, act->stream->out, NULL, 0, 0);
 	act->op->sqe->ioprio |= IORING_RECV_MULTISHOT;
-	act->op->sqe->flags |= IOSQE_BUFFER_SELECT;
-	act->op->sqe->buf_group = RING_GROUP;
+	choose_group(world, act, source);
+}
+
+static void prepare_group_read(struct world *world, struct act *act, struct source *source)
+{
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	act->length = SLOT_BYTES;
+	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, act->length, (__u64)-1);
+	choose_group(world, act, source);
+}
+
+/* The same may be in the group more than once: nobody minds what is in it. */
+static void prepare_provide(struct world *world, struct act *act, struct source *source)
+{
+	unsigned id = source_pick(source, PROVIDED_BUFFERS);
+
+	io_uring_prep_provide_buffers(act->op->sqe, world->provided_buffers + id * SLOT_BYTES, SLOT_BYTES, 1,
+				      PROVIDED_GROUP, (int)id);
 }
 
 static void prepare_send(struct world *world, struct act *act, struct source *source)
@@ -350,6 +380,8 @@ static const struct kind kinds[] = {
 	{ "send", MAY_LINK | GIVES, prepare_send, is_length, NULL },
 	{ "send zc", GIVES | IS_MULTI, prepare_send_zc, is_sent, NULL },
 	{ "multishot recv", TAKES | IS_MULTI, prepare_recv_multishot, is_received, NULL },
+	{ "read into a group", MAY_LINK | TAKES, prepare_group_read, is_read_into_group, is_whole },
+	{ "provide a buffer", MAY_LINK | MAY_SKIP | PROVIDES, prepare_provide, NULL, NULL },
 	{ "file read", MAY_LINK, prepare_file_read, is_file_content, is_whole },
 	{ "file write", MAY_LINK, prepare_file_write, is_length, is_whole },
 	{ "fsync", MAY_LINK | MAY_SKIP, prepare_fsync, NULL, NULL },

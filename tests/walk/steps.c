@@ -148,9 +148,9 @@ static void resize(struct world *world, struct source *source)
 	int r = iou_resize(world->iou, entries);
 
 	world->epoch++;
-	/* Busy is a ring that would have to be built anew, or an instance that ends. */
+	/* Busy is a kernel's ring that would have to be built anew, or an instance that ends. */
 	CHECK_RESULT(r == 0 || r == -EBUSY, r);
-	CHECK_RESULT(r == 0 || world->is_ending || !world->is_bound || world->config.flags, r);
+	CHECK_RESULT(r == 0 || world->is_ending || (world->has_ring && (!world->is_bound || world->config.flags)), r);
 	CHECK(iou_info(world->iou, &info) == 0);
 	CHECK(r < 0 || info.sq_entries == entries);
 }
@@ -407,11 +407,11 @@ static void end(struct world *world)
 		run_free(world);
 }
 
-void walk(struct source *source, unsigned n_steps)
+void walk(struct source *source, uint32_t engine, unsigned n_steps)
 {
 	struct world world;
 
-	world_open(&world, source);
+	world_open(&world, source, engine);
 	for (; n_steps && world.iou && !source_is_over(source); n_steps--) {
 		if (world.driver.is_there && source_one_in(source, 4))
 			driver_call(&world, step_outside);

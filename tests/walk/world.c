@@ -17,7 +17,7 @@
 
 #define PAINT 0xa5
 
-char walk_name[64] = "a walk";
+char walk_name[80] = "a walk";
 
 _Noreturn void walk_fail_with(const char *file, int line, const char *condition, long long result)
 {
@@ -94,12 +94,22 @@ void world_give_slot(struct world *world, unsigned char *slot)
 	world->is_slot_taken[(slot - world->arena) / SLOT_BYTES] = false;
 }
 
-void world_give_ring_buffer(struct world *world, unsigned id)
+static void give_ring_buffer(struct world *world, unsigned id)
 {
-	CHECK_RESULT(id < RING_BUFFERS, id);
 	io_uring_buf_ring_add(world->buf_ring, world->ring_buffers + id * SLOT_BYTES, SLOT_BYTES, (unsigned short)id,
 			      io_uring_buf_ring_mask(RING_BUFFERS), 0);
 	io_uring_buf_ring_advance(world->buf_ring, 1);
+}
+
+void world_take_buffer(struct world *world, unsigned group, unsigned id)
+{
+	if (group == RING_GROUP) {
+		CHECK_RESULT(id < RING_BUFFERS, id);
+		give_ring_buffer(world, id);
+	} else {
+		CHECK_RESULT(id < PROVIDED_BUFFERS && world->n_provided[id] > 0, id);
+		world->n_provided[id]--;
+	}
 }
 
 /* Files. */
@@ -183,14 +193,14 @@ static void close_stream(struct stream *stream)
 
 /* The instance. */
 
-static void choose_config(struct world *world)
+static void choose_config(struct world *world, uint32_t engine)
 {
 	static const unsigned entries[] = { 1, 2, 4, 8, 64, 128 };
 	struct source *source = world->source;
 
 	world->config = (iou_config_t){
 		.size = sizeof(iou_config_t),
-		.engine = IOU_ENGINE_URING,
+		.engine = engine,
 		.entries = entries[source_pick(source, 6)],
 		.workers = source_pick(source, 3),
 		.foreign_cqe = act_foreign_cqe,
@@ -204,7 +214,7 @@ static void choose_config(struct world *world)
 		world->config.cq_entries = world->config.entries;
 }
 
-/* Through iou_ring(), as programs do. */
+/* Through iou_ring(), as programs do; other engines have none. */
 static void register_things(struct world *world)
 {
 	struct io_uring *ring = iou_ring(world->iou);
@@ -217,7 +227,7 @@ static void register_things(struct world *world)
 
 	CHECK(io_uring_register_buf_ring(ring, &reg, 0) == 0);
 	for (unsigned i = 0; i < RING_BUFFERS; i++)
-		world_give_ring_buffer(world, i);
+		give_ring_buffer(world, i);
 	world->has_files = source_one_in(world->source, 3);
 	for (int i = 0; i < N_STREAMS; i++)
 		files[i] = world->streams[i].out;
@@ -234,7 +244,20 @@ static int count_descriptors(void)
 	return n;
 }
 
-void world_open(struct world *world, struct source *source)
+static void open_instance(struct world *world, uint32_t engine)
+{
+	iou_info_t info = { .size = sizeof(info) };
+
+	choose_config(world, engine);
+	world->iou = iou_new_with(&world->config);
+	CHECK_RESULT(world->iou, errno);
+	CHECK(iou_info(world->iou, &info) == 0 && info.engine == engine);
+	world->has_ring = engine == IOU_ENGINE_URING;
+	if (world->has_ring)
+		register_things(world);
+}
+
+void world_open(struct world *world, struct source *source, uint32_t engine)
 {
 	*world = (struct world){ .source = source, .n_descriptors = count_descriptors(), .fd = -1, .epoch = 1 };
 	TAILQ_INIT(&world->news);
@@ -248,11 +271,9 @@ void world_open(struct world *world, struct source *source)
 	CHECK(posix_memalign((void **)&world->buf_ring, 4096, 4096) == 0);
 	io_uring_buf_ring_init(world->buf_ring);
 	world->ring_buffers = malloc(RING_BUFFERS * SLOT_BYTES);
-	CHECK(world->ring_buffers);
-	choose_config(world);
-	world->iou = iou_new_with(&world->config);
-	CHECK_RESULT(world->iou, errno);
-	register_things(world);
+	world->provided_buffers = malloc(PROVIDED_BUFFERS * SLOT_BYTES);
+	CHECK(world->ring_buffers && world->provided_buffers);
+	open_instance(world, engine);
 	helpers_open(world);
 }
 
@@ -270,5 +291,6 @@ void world_close(struct world *world)
 	bury(world->arena);
 	free(world->buf_ring);
 	free(world->ring_buffers);
+	free(world->provided_buffers);
 	CHECK_RESULT(count_descriptors() == world->n_descriptors, count_descriptors());
 }

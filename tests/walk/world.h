@@ -34,6 +34,8 @@ struct kind;
 #define FILE_BYTES 4096
 #define RING_BUFFERS 8
 #define RING_GROUP 7
+#define PROVIDED_BUFFERS 8
+#define PROVIDED_GROUP 8
 
 /** Bytes that go in at one end and must come out at the other, no more and no less. */
 struct stream {
@@ -131,9 +133,12 @@ struct world {
 	bool is_slot_taken[N_SLOTS];
 	struct io_uring_buf_ring *buf_ring;
 	unsigned char *ring_buffers;
-	bool has_files;    /* the streams' ends are registered: out of stream i at index i */
-	int fd;            /* iou_fd(), or -1 */
-	int n_descriptors; /* open before */
+	unsigned char *provided_buffers;
+	unsigned n_provided[PROVIDED_BUFFERS]; /* at most so many times each is in its group */
+	bool has_ring;                         /* a kernel's, with which buffers and files can be registered */
+	bool has_files;                        /* the streams' ends are registered: out of stream i at index i */
+	int fd;                                /* iou_fd(), or -1 */
+	int n_descriptors;                     /* open before */
 
 	/* Ops. */
 	struct acts news, alive, silent;
@@ -184,13 +189,13 @@ _Noreturn void walk_fail_with(const char *file, int line, const char *condition,
 int64_t walk_now_us(void);
 
 /** What is said of the walk that is under way when it fails: set by who starts it. */
-extern char walk_name[64];
+extern char walk_name[80];
 
-/** One walk: an instance, so many steps with it (or as many as the source is good for), and its end. */
-void walk(struct source *source, unsigned n_steps);
+/** One walk: an instance of this engine, so many steps with it (or as many as the source is good for), and its end. */
+void walk(struct source *source, uint32_t engine, unsigned n_steps);
 
 /* world.c */
-void world_open(struct world *world, struct source *source);
+void world_open(struct world *world, struct source *source, uint32_t engine);
 /** After iou_free(): everything that was given has come back. */
 void world_close(struct world *world);
 /** Memory for the kernel, painted; while nobody has it, it must stay so. */
@@ -198,7 +203,8 @@ unsigned char *world_take_slot(struct world *world);
 void world_give_slot(struct world *world, unsigned char *slot);
 /** Byte i of the file. */
 unsigned char world_file_byte(unsigned i);
-void world_give_ring_buffer(struct world *world, unsigned id);
+/** A buffer has been used: it is the walk's again. */
+void world_take_buffer(struct world *world, unsigned group, unsigned id);
 
 /* kinds.c */
 enum {
@@ -211,6 +217,7 @@ enum {
 	GIVES = 1 << 6, /* into it */
 	MAKES_FD = 1 << 7,
 	SWEEPS = 1 << 8, /* cancels anything */
+	PROVIDES = 1 << 9,
 };
 
 struct kind {
