@@ -92,6 +92,8 @@ static enum outcome finish(struct request *request, ssize_t n, size_t wanted, ui
 {
 	if (n < 0 && errno == EAGAIN && !(request->sqe.msg_flags & MSG_DONTWAIT))
 		return iou__watch(request, request->sqe.fd, events);
+	if (request->buffer.is_taken && request->sqe.msg_flags & MSG_WAITALL)
+		request->least = (uint32_t)wanted;
 	if (n > 0 && request->done + (size_t)n < wanted && wants_all(request)) {
 		request->done += (uint32_t)n;
 		return iou__watch(request, request->sqe.fd, events);

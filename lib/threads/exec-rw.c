@@ -165,6 +165,14 @@ static ssize_t transfer(struct request *request, const struct vector *vector, tr
 	return function(request->sqe.fd, vector->iov, vector->n, -1, flags);
 }
 
+/* One of a single buffer is to fill it; multishot ones take what there is. */
+static uint32_t least(const struct request *request, const struct vector *vector)
+{
+	bool is_multishot = request->sqe.opcode == OP_READ_MULTISHOT;
+
+	return request->buffer.is_taken && !is_multishot ? (uint32_t)vector->one.iov_len : 0;
+}
+
 static ssize_t transfer_once(struct request *request, bool is_vectored, transfer_t *function)
 {
 	int flags = (int)request->sqe.rw_flags | (request->is_on_worker ? 0 : RWF_NOWAIT);
@@ -172,6 +180,7 @@ static ssize_t transfer_once(struct request *request, bool is_vectored, transfer
 	int r = make_vector(request, is_vectored, &vector);
 	ssize_t n;
 
+	request->least = least(request, &vector);
 	errno = -r;
 	n = r < 0 ? -1 : transfer(request, &vector, function, flags);
 	r = errno;

@@ -109,10 +109,16 @@ static bool has_file(const struct request *request)
 	return !(request->sqe.flags & IOSQE_FIXED_FILE) && fcntl(request->sqe.fd, F_GETFD) >= 0;
 }
 
+/* How much a buffer that was provided takes is known here alone. */
+static bool is_success(const struct request *request, int res)
+{
+	return iou__sqe_succeeded(&request->sqe, res) && (res < 0 || (uint32_t)res >= request->least);
+}
+
 /* Some operations of the kernel fail without breaking their chain, but for what keeps them from beginning. */
 static bool breaks_chain(const struct request *request, int res)
 {
-	if (iou__sqe_succeeded(&request->sqe, res))
+	if (is_success(request, res))
 		return false;
 	if (!(request->opcode->flags & KEEPS_CHAIN) || res == -ECANCELED || res == -ENOTSOCK)
 		return true;

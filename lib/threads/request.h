@@ -83,7 +83,8 @@ struct request {
 	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
 	int res;
 	unsigned cqe_flags;
-	uint32_t done; /* bytes that earlier attempts have transferred */
+	uint32_t done;  /* bytes that earlier attempts have transferred */
+	uint32_t least; /* with a buffer that was provided: fewer bytes are a failure */
 	int watch_fd;
 	uint32_t events;  /* EPOLL*: what it waits for */
 	uint32_t revents; /* what came */
