@@ -7,7 +7,7 @@
  *
  *	source.c    where choices come from
  *	world.c     an instance and what its ops work on; what must be so before and after it
- *	kinds.c     the operations: how each is prepared, and which results it may have
+ *	kinds*.c    the operations: how each is prepared, and which results it may have
  *	acts.c      the life of an op, as the model sees it
  *	jobs.c      jobs, posts, and completions that are no op's
  *	runs.c      calls that deliver, and what they may return

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Kinds that transfer bytes: to and from streams and the file. */
+#include <errno.h>
+
+#include "kinds.h"
+
+static bool is_length(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result > 0 && result <= (int)act->length;
+}
+
+static bool is_whole(const struct act *act, int result)
+{
+	return result == (int)act->length;
+}
+
+static bool is_file_content(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	if (result != (int)act->length)
+		return false;
+	for (unsigned i = 0; i < act->length; i++)
+		if (act->buffer[i] != world_file_byte(i))
+			return false;
+	return true;
+}
+
+static bool is_sent(struct act *act, int result, unsigned flags)
+{
+	return flags & IORING_CQE_F_NOTIF ? act->n_calls == 2 && result == 0 : is_length(act, result, flags);
+}
+
+static bool is_received(struct act *act, int result, unsigned flags)
+{
+	(void)act;
+	return result > 0 ? (flags & IORING_CQE_F_BUFFER) != 0 : result == -ENOBUFS && !(flags & IORING_CQE_F_MORE);
+}
+
+static bool is_read_into_group(struct act *act, int result, unsigned flags)
+{
+	return is_received(act, result, flags) && result <= (int)act->length;
+}
+
+void kind_choose_memory(struct world *world, struct act *act, struct source *source)
+{
+	act->buffer = world_take_slot(world);
+	act->length = 1 + source_pick(source, SLOT_BYTES / 2);
+}
+
+static void prepare_read(struct world *world, struct act *act, struct source *source)
+{
+	unsigned i = source_pick(source, N_STREAMS);
+
+	kind_choose_memory(world, act, source);
+	act->stream = &world->streams[i];
+	io_uring_prep_read(act->op->sqe, act->stream->out, act->buffer, act->length, (__u64)-1);
+	if (world->has_files && source_one_in(source, 2)) {
+		act->op->sqe->fd = (int)i;
+		act->op->sqe->flags |= IOSQE_FIXED_FILE;
+	}
+}
+
+static void prepare_write(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_write(act->op->sqe, act->stream->in, act->buffer, act->length, (__u64)-1);
+}
+
+static struct stream *pick_sockets(struct world *world, struct source *source)
+{
+	return &world->streams[UNIX_PAIR + source_pick(source, N_STREAMS - UNIX_PAIR)];
+}
+
+static void prepare_recv(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = pick_sockets(world, source);
+	io_uring_prep_recv(act->op->sqe, act->stream->out, act->buffer, act->length, 0);
+}
+
+/* Which kinds of groups there are depends on the engine. */
+static void choose_group(struct world *world, struct act *act, struct source *source)
+{
+	act->op->sqe->flags |= IOSQE_BUFFER_SELECT;
+	act->op->sqe->buf_group = world->has_ring && source_one_in(source, 2) ? RING_GROUP : PROVIDED_GROUP;
+}
+
+static void prepare_recv_multishot(struct world *world, struct act *act, struct source *source)
+{
+	act->stream = pick_sockets(world, source);
+	io_uring_prep_recv(act->op->sqe, act->stream->out, NULL, 0, 0);
+	act->op->sqe->ioprio |= IORING_RECV_MULTISHOT;
+	choose_group(world, act, source);
+}
+
+static void prepare_group_read(struct world *world, struct act *act, struct source *source)
+{
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	act->length = SLOT_BYTES;
+	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, act->length, (__u64)-1);
+	choose_group(world, act, source);
+}
+
+/* The same may be in the group more than once: nobody minds what is in it. */
+static void prepare_provide(struct world *world, struct act *act, struct source *source)
+{
+	unsigned id = source_pick(source, PROVIDED_BUFFERS);
+
+	io_uring_prep_provide_buffers(act->op->sqe, world->provided_buffers + id * SLOT_BYTES, SLOT_BYTES, 1,
+				      PROVIDED_GROUP, (int)id);
+}
+
+static void prepare_send(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = pick_sockets(world, source);
+	io_uring_prep_send(act->op->sqe, act->stream->in, act->buffer, act->length, 0);
+}
+
+static void prepare_send_zc(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = &world->streams[TCP_PAIR];
+	io_uring_prep_send_zc(act->op->sqe, act->stream->in, act->buffer, act->length, 0, 0);
+}
+
+static void prepare_file_read(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	io_uring_prep_read(act->op->sqe, world->file, act->buffer, act->length, 0);
+}
+
+static void prepare_file_write(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	io_uring_prep_write(act->op->sqe, world->file, act->buffer, act->length, FILE_BYTES);
+}
+
+static void prepare_fsync(struct world *world, struct act *act, struct source *source)
+{
+	(void)source;
+	io_uring_prep_fsync(act->op->sqe, world->file, 0);
+}
+
+static const struct kind kinds[] = {
+	{ "read", MAY_LINK | TAKES, prepare_read, is_length, is_whole },
+	{ "write", MAY_LINK | GIVES, prepare_write, is_length, is_whole },
+	{ "recv", MAY_LINK | TAKES, prepare_recv, is_length, NULL },
+	{ "send", MAY_LINK | GIVES, prepare_send, is_length, NULL },
+	{ "send zc", GIVES | IS_MULTI, prepare_send_zc, is_sent, NULL },
+	{ "multishot recv", TAKES | IS_MULTI, prepare_recv_multishot, is_received, NULL },
+	{ "read into a group", MAY_LINK | TAKES, prepare_group_read, is_read_into_group, is_whole },
+	{ "provide a buffer", MAY_LINK | MAY_SKIP | PROVIDES, prepare_provide, NULL, NULL },
+	{ "file read", MAY_LINK, prepare_file_read, is_file_content, is_whole },
+	{ "file write", MAY_LINK, prepare_file_write, is_length, is_whole },
+	{ "fsync", MAY_LINK | MAY_SKIP, prepare_fsync, NULL, NULL },
+};
+
+const struct kinds kinds_data = { kinds, sizeof(kinds) / sizeof(kinds[0]) };

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Kinds that wait for time or for somebody else, and those that name other ops. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "kinds.h"
+
+static bool is_time(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result == -ETIME && walk_now_us() >= act->due_us;
+}
+
+static bool is_link_time(struct act *act, int result, unsigned flags)
+{
+	(void)act, (void)flags;
+	/* Its op had ended, or could not be stopped any more. */
+	return result == -ETIME || result == -EALREADY || result == -ENOENT || result == -ECANCELED;
+}
+
+static bool is_mask(struct act *act, int result, unsigned flags)
+{
+	(void)act, (void)flags;
+	return result > 0;
+}
+
+/* The listener does not block: a thread of Linux that comes too late for a connection says so. */
+static bool is_descriptor(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result >= 0 || (result == -EAGAIN && act->flags & IOSQE_ASYNC);
+}
+
+static bool is_found_or_not(struct act *act, int result, unsigned flags)
+{
+	(void)act, (void)flags;
+	return result == 0 || result == -ENOENT || result == -EALREADY;
+}
+
+static bool is_count_or_not(struct act *act, int result, unsigned flags)
+{
+	(void)act, (void)flags;
+	return result >= 0 || result == -ENOENT || result == -EALREADY;
+}
+
+static void choose_time(struct act *act, struct source *source)
+{
+	unsigned us = source_pick(source, 4) * 300;
+
+	act->time = (struct __kernel_timespec){ .tv_nsec = 1000 * us };
+	act->due_us = walk_now_us() + us;
+}
+
+static void prepare_timeout(struct world *world, struct act *act, struct source *source)
+{
+	(void)world;
+	choose_time(act, source);
+	io_uring_prep_timeout(act->op->sqe, &act->time, 0, source_pick(source, 2) ? IORING_TIMEOUT_ETIME_SUCCESS : 0);
+}
+
+static bool timeout_succeeds(const struct act *act, int result)
+{
+	return result == -ETIME && (act->op->sqe->timeout_flags & IORING_TIMEOUT_ETIME_SUCCESS);
+}
+
+/* IORING_TIMEOUT_MULTISHOT, Linux 6.4 */
+static void prepare_timeout_multishot(struct world *world, struct act *act, struct source *source)
+{
+	(void)world;
+	choose_time(act, source);
+	act->time.tv_nsec += 100000;
+	io_uring_prep_timeout(act->op->sqe, &act->time, 1 + source_pick(source, 5), 1U << 6);
+}
+
+static void prepare_link_timeout(struct world *world, struct act *act, struct source *source)
+{
+	(void)world;
+	choose_time(act, source);
+	io_uring_prep_link_timeout(act->op->sqe, &act->time, 0);
+}
+
+__u64 kind_choose_target(struct world *world, struct source *source, bool is_hit)
+{
+	struct act *act = act_pick(world, source);
+
+	if (!act || source_one_in(source, 8))
+		return world->old_identity;
+	act->may_be_cancelled |= is_hit;
+	act->due_us = 0; /* it may be an update */
+	return act->identity;
+}
+
+static void prepare_timeout_remove(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_timeout_remove(act->op->sqe, kind_choose_target(world, source, true), 0);
+}
+
+/* One that is multishot goes on for ever with this time: with none at all the kernel would do nothing else. */
+static void prepare_timeout_update(struct world *world, struct act *act, struct source *source)
+{
+	choose_time(act, source);
+	act->time.tv_nsec += 100000;
+	io_uring_prep_timeout_update(act->op->sqe, &act->time, kind_choose_target(world, source, false), 0);
+}
+
+static void prepare_poll(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_poll_add(act->op->sqe, world->streams[source_pick(source, N_STREAMS)].out, POLLIN);
+}
+
+static void prepare_poll_multishot(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_poll_multishot(act->op->sqe, world->streams[source_pick(source, N_STREAMS)].out, POLLIN);
+}
+
+static void prepare_poll_remove(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_poll_remove(act->op->sqe, kind_choose_target(world, source, true));
+}
+
+static void prepare_accept(struct world *world, struct act *act, struct source *source)
+{
+	(void)source;
+	io_uring_prep_accept(act->op->sqe, world->listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+static void prepare_accept_multishot(struct world *world, struct act *act, struct source *source)
+{
+	(void)source;
+	io_uring_prep_multishot_accept(act->op->sqe, world->listener, NULL, NULL, SOCK_CLOEXEC);
+}
+
+static void prepare_cancel(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_cancel64(act->op->sqe, kind_choose_target(world, source, true), 0);
+}
+
+static void prepare_sweep(struct world *world, struct act *act, struct source *source)
+{
+	int fd = world->streams[source_pick(source, N_STREAMS)].out;
+
+	if (source_one_in(source, 2))
+		io_uring_prep_cancel64(act->op->sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+	else
+		io_uring_prep_cancel_fd(act->op->sqe, fd, IORING_ASYNC_CANCEL_ALL);
+}
+
+static const struct kind kinds[] = {
+	{ "timeout", MAY_LINK | MAY_SKIP, prepare_timeout, is_time, timeout_succeeds },
+	{ "multishot timeout", IS_MULTI, prepare_timeout_multishot, is_time, NULL },
+	{ "timeout remove", 0, prepare_timeout_remove, is_found_or_not, NULL },
+	{ "timeout update", 0, prepare_timeout_update, is_found_or_not, NULL },
+	{ "poll", MAY_SKIP, prepare_poll, is_mask, NULL },
+	{ "multishot poll", IS_MULTI, prepare_poll_multishot, is_mask, NULL },
+	{ "poll remove", 0, prepare_poll_remove, is_found_or_not, NULL },
+	{ "accept", MAKES_FD, prepare_accept, is_descriptor, NULL },
+	{ "multishot accept", MAKES_FD | IS_MULTI, prepare_accept_multishot, is_descriptor, NULL },
+	{ "cancel", 0, prepare_cancel, is_found_or_not, NULL },
+	{ "cancel anything", SWEEPS, prepare_sweep, is_count_or_not, NULL },
+};
+
+const struct kinds kinds_wait = { kinds, sizeof(kinds) / sizeof(kinds[0]) };
+
+static const struct kind link_timeout = { "link timeout", 0, prepare_link_timeout, is_link_time, NULL };
+
+const struct kind *kind_link_timeout(void)
+{
+	return &link_timeout;
+}
