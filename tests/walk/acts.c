@@ -240,11 +240,18 @@ void act_cancel(struct act *act, bool by_identity)
 
 /* On the way out. */
 
+#define ERESTARTSYS 512 /* not for programs, but a splice of Linux may come to it */
+
+static bool is_interruption(const struct act *act, int result)
+{
+	return result == -EINTR || (result == -ERESTARTSYS && act->source_stream);
+}
+
 static bool is_cancellation(const struct act *act, int result)
 {
 	/* Linux interrupts what its threads are at, and what is linked to that runs there as well. */
-	return result == -ECANCELED ||
-	       (result == -EINTR && act->world->has_ring && (act->chain || act->flags & IOSQE_ASYNC));
+	return result == -ECANCELED || (is_interruption(act, result) && act->world->has_ring &&
+					(act->chain || act->flags & IOSQE_ASYNC || act->source_stream));
 }
 
 static bool succeeds(const struct act *act, int result)
@@ -334,6 +341,8 @@ static void account(struct act *act, int result, unsigned flags)
 
 	if (result > 0 && (traits & TAKES))
 		act->stream->n_out += (unsigned)result;
+	if (result > 0 && act->source_stream)
+		act->source_stream->n_out += (unsigned)result;
 	if (result > 0 && (traits & GIVES))
 		act->stream->n_in += (unsigned)result;
 	if (flags & IORING_CQE_F_BUFFER)

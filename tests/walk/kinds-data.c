@@ -26,6 +26,12 @@ static bool is_file_content(struct act *act, int result, unsigned flags)
 	return true;
 }
 
+/* All but for who is cancelled on the way. */
+static bool is_all(struct act *act, int result, unsigned flags)
+{
+	return result == (int)act->length || (act->may_be_cancelled && is_length(act, result, flags));
+}
+
 static bool is_sent(struct act *act, int result, unsigned flags)
 {
 	return flags & IORING_CQE_F_NOTIF ? act->n_calls == 2 && result == 0 : is_length(act, result, flags);
@@ -95,6 +101,15 @@ static void prepare_recv_multishot(struct world *world, struct act *act, struct 
 	choose_group(world, act, source);
 }
 
+/* IORING_OP_READ_MULTISHOT, Linux 6.7 */
+static void prepare_read_multishot(struct world *world, struct act *act, struct source *source)
+{
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, 0, (__u64)-1);
+	act->op->sqe->opcode = 49;
+	choose_group(world, act, source);
+}
+
 static void prepare_group_read(struct world *world, struct act *act, struct source *source)
 {
 	act->stream = &world->streams[source_pick(source, N_STREAMS)];
@@ -119,6 +134,38 @@ static void prepare_send(struct world *world, struct act *act, struct source *so
 	io_uring_prep_send(act->op->sqe, act->stream->in, act->buffer, act->length, 0);
 }
 
+static void prepare_recv_all(struct world *world, struct act *act, struct source *source)
+{
+	prepare_recv(world, act, source);
+	act->op->sqe->msg_flags = MSG_WAITALL;
+}
+
+static void prepare_send_all(struct world *world, struct act *act, struct source *source)
+{
+	prepare_send(world, act, source);
+	act->op->sqe->msg_flags = MSG_WAITALL;
+}
+
+static void make_message(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = pick_sockets(world, source);
+	act->iov = (struct iovec){ act->buffer, act->length };
+	act->message = (struct msghdr){ .msg_iov = &act->iov, .msg_iovlen = 1 };
+}
+
+static void prepare_recvmsg(struct world *world, struct act *act, struct source *source)
+{
+	make_message(world, act, source);
+	io_uring_prep_recvmsg(act->op->sqe, act->stream->out, &act->message, 0);
+}
+
+static void prepare_sendmsg(struct world *world, struct act *act, struct source *source)
+{
+	make_message(world, act, source);
+	io_uring_prep_sendmsg(act->op->sqe, act->stream->in, &act->message, 0);
+}
+
 static void prepare_send_zc(struct world *world, struct act *act, struct source *source)
 {
 	kind_choose_memory(world, act, source);
@@ -132,10 +179,26 @@ static void prepare_file_read(struct world *world, struct act *act, struct sourc
 	io_uring_prep_read(act->op->sqe, world->file, act->buffer, act->length, 0);
 }
 
+static void prepare_file_readv(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->iov = (struct iovec){ act->buffer, act->length };
+	io_uring_prep_readv(act->op->sqe, world->file, &act->iov, 1, 0);
+}
+
 static void prepare_file_write(struct world *world, struct act *act, struct source *source)
 {
 	kind_choose_memory(world, act, source);
 	io_uring_prep_write(act->op->sqe, world->file, act->buffer, act->length, FILE_BYTES);
+}
+
+/* Between the pipes, one way: the bytes come out of the one and go into the other. */
+static void prepare_splice(struct world *world, struct act *act, struct source *source)
+{
+	act->length = 1 + source_pick(source, SLOT_BYTES / 2);
+	act->source_stream = &world->streams[PIPE_A];
+	act->stream = &world->streams[PIPE_B];
+	io_uring_prep_splice(act->op->sqe, act->source_stream->out, -1, act->stream->in, -1, act->length, 0);
 }
 
 static void prepare_fsync(struct world *world, struct act *act, struct source *source)
@@ -149,12 +212,19 @@ static const struct kind kinds[] = {
 	{ "write", MAY_LINK | GIVES, prepare_write, is_length, is_whole },
 	{ "recv", MAY_LINK | TAKES, prepare_recv, is_length, NULL },
 	{ "send", MAY_LINK | GIVES, prepare_send, is_length, NULL },
+	{ "recv all", MAY_LINK | TAKES, prepare_recv_all, is_all, is_whole },
+	{ "send all", MAY_LINK | GIVES, prepare_send_all, is_all, is_whole },
+	{ "recvmsg", MAY_LINK | TAKES, prepare_recvmsg, is_length, NULL },
+	{ "sendmsg", MAY_LINK | GIVES, prepare_sendmsg, is_length, NULL },
 	{ "send zc", GIVES | IS_MULTI, prepare_send_zc, is_sent, NULL },
 	{ "multishot recv", TAKES | IS_MULTI, prepare_recv_multishot, is_received, NULL },
+	{ "multishot read", TAKES | IS_MULTI, prepare_read_multishot, is_received, NULL },
 	{ "read into a group", MAY_LINK | TAKES, prepare_group_read, is_read_into_group, is_whole },
 	{ "provide a buffer", MAY_LINK | MAY_SKIP | PROVIDES, prepare_provide, NULL, NULL },
 	{ "file read", MAY_LINK, prepare_file_read, is_file_content, is_whole },
+	{ "file readv", MAY_LINK, prepare_file_readv, is_file_content, is_whole },
 	{ "file write", MAY_LINK, prepare_file_write, is_length, is_whole },
+	{ "splice", MAY_LINK | GIVES, prepare_splice, is_length, is_whole },
 	{ "fsync", MAY_LINK | MAY_SKIP, prepare_fsync, NULL, NULL },
 };
 

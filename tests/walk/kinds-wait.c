@@ -12,6 +12,12 @@ static bool is_time(struct act *act, int result, unsigned flags)
 	return result == -ETIME && walk_now_us() >= act->due_us;
 }
 
+/* Or so many have completed. */
+static bool is_time_or_count(struct act *act, int result, unsigned flags)
+{
+	return result == 0 || is_time(act, result, flags);
+}
+
 static bool is_link_time(struct act *act, int result, unsigned flags)
 {
 	(void)act, (void)flags;
@@ -38,6 +44,12 @@ static bool is_found_or_not(struct act *act, int result, unsigned flags)
 	return result == 0 || result == -ENOENT || result == -EALREADY;
 }
 
+/* Linux counts who waits for a futex. */
+static bool is_cancelled_or_not(struct act *act, int result, unsigned flags)
+{
+	return (result == 1 && act->world->has_ring) || is_found_or_not(act, result, flags);
+}
+
 static bool is_count_or_not(struct act *act, int result, unsigned flags)
 {
 	(void)act, (void)flags;
@@ -57,6 +69,13 @@ static void prepare_timeout(struct world *world, struct act *act, struct source 
 	(void)world;
 	choose_time(act, source);
 	io_uring_prep_timeout(act->op->sqe, &act->time, 0, source_pick(source, 2) ? IORING_TIMEOUT_ETIME_SUCCESS : 0);
+}
+
+static void prepare_timeout_count(struct world *world, struct act *act, struct source *source)
+{
+	(void)world;
+	choose_time(act, source);
+	io_uring_prep_timeout(act->op->sqe, &act->time, 1 + source_pick(source, 8), 0);
 }
 
 static bool timeout_succeeds(const struct act *act, int result)
@@ -119,6 +138,13 @@ static void prepare_poll_remove(struct world *world, struct act *act, struct sou
 	io_uring_prep_poll_remove(act->op->sqe, kind_choose_target(world, source, true));
 }
 
+/* For what it has waited before, and no more often than once. */
+static void prepare_poll_update(struct world *world, struct act *act, struct source *source)
+{
+	io_uring_prep_poll_update(act->op->sqe, kind_choose_target(world, source, true), 0, POLLIN,
+				  IORING_POLL_UPDATE_EVENTS);
+}
+
 static void prepare_accept(struct world *world, struct act *act, struct source *source)
 {
 	(void)source;
@@ -146,17 +172,53 @@ static void prepare_sweep(struct world *world, struct act *act, struct source *s
 		io_uring_prep_cancel_fd(act->op->sqe, fd, IORING_ASYNC_CANCEL_ALL);
 }
 
+/*
+ * IORING_OP_FUTEX_WAIT and _WAKE, Linux 6.7; FUTEX2_SIZE_U32 | FUTEX_PRIVATE_FLAG. A wait is not linked: in the kernel one
+ * that is cancelled does not break its chain.
+ */
+static void prepare_futex(struct world *world, struct act *act, __u8 opcode, __u64 value)
+{
+	struct io_uring_sqe *sqe = act->op->sqe;
+
+	sqe->opcode = opcode;
+	sqe->fd = 2 | 128;
+	sqe->addr = (__u64)(uintptr_t)&world->futex;
+	sqe->off = value;
+	sqe->addr3 = UINT32_MAX;
+}
+
+static void prepare_futex_wait(struct world *world, struct act *act, struct source *source)
+{
+	(void)source;
+	prepare_futex(world, act, 51, 0);
+}
+
+static void prepare_futex_wake(struct world *world, struct act *act, struct source *source)
+{
+	prepare_futex(world, act, 52, 1 + source_pick(source, 3));
+}
+
+static bool is_number_woken(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result >= 0 && result <= (int)act->op->sqe->off;
+}
+
 static const struct kind kinds[] = {
 	{ "timeout", MAY_LINK | MAY_SKIP, prepare_timeout, is_time, timeout_succeeds },
+	{ "counting timeout", MAY_LINK, prepare_timeout_count, is_time_or_count, NULL },
 	{ "multishot timeout", IS_MULTI, prepare_timeout_multishot, is_time, NULL },
 	{ "timeout remove", 0, prepare_timeout_remove, is_found_or_not, NULL },
 	{ "timeout update", 0, prepare_timeout_update, is_found_or_not, NULL },
 	{ "poll", MAY_SKIP, prepare_poll, is_mask, NULL },
 	{ "multishot poll", IS_MULTI, prepare_poll_multishot, is_mask, NULL },
 	{ "poll remove", 0, prepare_poll_remove, is_found_or_not, NULL },
+	{ "poll update", 0, prepare_poll_update, is_found_or_not, NULL },
+	{ "futex wait", 0, prepare_futex_wait, NULL, NULL },
+	{ "futex wake", MAY_LINK, prepare_futex_wake, is_number_woken, NULL },
 	{ "accept", MAKES_FD, prepare_accept, is_descriptor, NULL },
 	{ "multishot accept", MAKES_FD | IS_MULTI, prepare_accept_multishot, is_descriptor, NULL },
-	{ "cancel", 0, prepare_cancel, is_found_or_not, NULL },
+	{ "cancel", 0, prepare_cancel, is_cancelled_or_not, NULL },
 	{ "cancel anything", SWEEPS, prepare_sweep, is_count_or_not, NULL },
 };
 

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #include "source.h"
 
@@ -82,6 +83,9 @@ struct act {
 	struct stream *stream;
 	unsigned char *buffer;
 	unsigned length;
+	struct stream *source_stream; /* of a splice: its other end */
+	struct iovec iov;
+	struct msghdr message;
 	int64_t due_us; /* a timeout does not end before */
 	struct __kernel_timespec time;
 
@@ -129,6 +133,7 @@ struct world {
 	/* What ops work on. */
 	struct stream streams[N_STREAMS];
 	int file, listener;
+	uint32_t futex; /* always 0 */
 	unsigned char *arena;
 	bool is_slot_taken[N_SLOTS];
 	struct io_uring_buf_ring *buf_ring;
