@@ -3,6 +3,7 @@
 #include "promises.h"
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define GROUP 5
 
@@ -79,10 +80,80 @@ PROMISE(16, read_that_does_not_fill_its_buffer_breaks_the_chain)
 }
 END_TEST
 
+/* A pipe that has been spliced knows no RWF_NOWAIT any more. */
+static void open_spliced_pipe(int *fds)
+{
+	int others[2];
+	char c;
+
+	open_pipe(fds);
+	open_pipe(others);
+	put_bytes(others[1], "x", 1);
+	ck_assert_int_eq(splice(others[0], NULL, fds[1], NULL, 1, 0), 1);
+	ck_assert_int_eq(splice(fds[0], NULL, others[1], NULL, 1, 0), 1);
+	close_pipe(others);
+	ck_assert_int_eq(preadv2(fds[0], &(struct iovec){ &c, 1 }, 1, -1, RWF_NOWAIT), -1);
+	ck_assert_int_eq(errno, EOPNOTSUPP);
+	ck_assert_int_eq(pwritev2(fds[1], &(struct iovec){ &c, 1 }, 1, -1, RWF_NOWAIT), -1);
+	ck_assert_int_eq(errno, EOPNOTSUPP);
+}
+
+/* Two wait for what is enough for one: the other one waits on, and nobody is stuck with it. */
+PROMISE(16, reads_of_a_spliced_pipe_wait_without_a_worker)
+{
+	struct seen first, second;
+	char bytes[2];
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	open_spliced_pipe(fds);
+	io_uring_prep_read(take(iou, &first), fds[0], &bytes[0], 1, (__u64)-1);
+	queue(&first);
+	io_uring_prep_read(take(iou, &second), fds[0], &bytes[1], 1, (__u64)-1);
+	queue(&second);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ 0 }), 0);
+	put_bytes(fds[1], "x", 1);
+	ck_assert_int_eq(iou_run_once(iou, NULL), 1);
+	expect(first.n_calls ? &first : &second, 1);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(first.result == 1 ? &second : &first, -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
+/* Likewise for writes: there is room for one page. */
+PROMISE(16, writes_to_a_spliced_pipe_wait_without_a_worker)
+{
+	static char bytes[65536];
+	struct seen writes[2];
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	open_spliced_pipe(fds);
+	ck_assert_int_eq(write(fds[1], bytes, sizeof(bytes)), sizeof(bytes));
+	for (int i = 0; i < 2; i++) {
+		io_uring_prep_write(take(iou, &writes[i]), fds[1], "0123", 4, (__u64)-1);
+		queue(&writes[i]);
+	}
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ 0 }), 0);
+	ck_assert_int_eq(read(fds[0], bytes, 4096), 4096);
+	while (!writes[0].n_calls && !writes[1].n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(&writes[0], 4);
+	ck_assert_int_eq(read(fds[0], bytes, sizeof(bytes) - 4096), sizeof(bytes) - 4096);
+	ck_assert_int_eq(read(fds[0], bytes, 8), 4);
+	ck_assert_int_eq(memcmp(bytes, "0123", 4), 0);
+	close_pipe(fds);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-links");
 
 	ADD_CASE(s, "short", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain);
+	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
+		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
 	return s;
 }

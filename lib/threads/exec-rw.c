@@ -12,6 +12,7 @@
 
 #include "exec.h"
 #include "flow.h"
+#include "nowait.h"
 #include "opcodes.h"
 #include "peek.h"
 
@@ -173,6 +174,11 @@ static uint32_t least(const struct request *request, const struct vector *vector
 	return request->buffer.is_taken && !is_multishot ? (uint32_t)vector->one.iov_len : 0;
 }
 
+static bool is_refused(const struct request *request)
+{
+	return errno == EOPNOTSUPP && !request->is_on_worker && !request->sqe.rw_flags;
+}
+
 static ssize_t transfer_once(struct request *request, bool is_vectored, transfer_t *function)
 {
 	int flags = (int)request->sqe.rw_flags | (request->is_on_worker ? 0 : RWF_NOWAIT);
@@ -183,6 +189,8 @@ static ssize_t transfer_once(struct request *request, bool is_vectored, transfer
 	request->least = least(request, &vector);
 	errno = -r;
 	n = r < 0 ? -1 : transfer(request, &vector, function, flags);
+	if (n < 0 && is_refused(request))
+		n = (function == preadv2 ? iou__nowait_read : iou__nowait_write)(request->sqe.fd, vector.iov, vector.n);
 	r = errno;
 	free(vector.copy);
 	errno = r;

@@ -6,6 +6,7 @@
  * The files of the threads engine, all in this directory, are, from the bottom up:
  *
  *	peek.c      reads the program's memory without a crash
+ *	nowait.c    reads and writes where RWF_NOWAIT is not to be had
  *	request.h   this
  *	iopool.c    workers for system calls that may be slow
  *	watches.c   readiness, by epoll
