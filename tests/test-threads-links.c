@@ -148,6 +148,28 @@ PROMISE(16, writes_to_a_spliced_pipe_wait_without_a_worker)
 }
 END_TEST
 
+/* The timeout that counts goes, and with it its own limit, which was to be looked at next. */
+PROMISE(16, timeout_that_counts_may_be_limited)
+{
+	struct __kernel_timespec hour = { .tv_sec = 3600 }, day = { .tv_sec = 86400 };
+	struct seen counting, limit, later, nop;
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	io_uring_prep_timeout(take(iou, &counting), &hour, 1, 0);
+	counting.op->sqe->flags |= IOSQE_IO_LINK;
+	queue(&counting);
+	io_uring_prep_link_timeout(take(iou, &limit), &hour, 0);
+	queue(&limit);
+	io_uring_prep_timeout(take(iou, &later), &day, 2, 0);
+	queue(&later);
+	queue_nop(iou, &nop, 0);
+	run_and_free(iou);
+	expect(&counting, 0);
+	expect(&limit, -ECANCELED);
+	expect(&later, 0);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-links");
@@ -155,5 +177,6 @@ Suite *suite(void)
 	ADD_CASE(s, "short", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
+	ADD_CASE(s, "limits", test_g16_timeout_that_counts_may_be_limited);
 	return s;
 }
