@@ -2,6 +2,7 @@
 /* G16: on the threads engine chains break, and cancellations hit, where they do in the kernel. */
 #include "promises.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -76,6 +77,52 @@ PROMISE(16, read_that_does_not_fill_its_buffer_breaks_the_chain)
 		}
 		ck_assert_int_eq(behind_receive_of(engine, 16), 0);
 		ck_assert_int_eq(behind_receive_of(engine, 10), -ECANCELED);
+	}
+}
+END_TEST
+
+static void receive(iou_t *iou, struct seen *seen, int fd, int flags)
+{
+	io_uring_prep_recv(take(iou, seen), fd, NULL, 0, flags);
+	select_buffer(seen, 0);
+	queue(seen);
+}
+
+static void turn_until_called(const struct seen *seen)
+{
+	while (!seen->n_calls)
+		ck_assert_int_ge(iou_run_once(seen->iou, NULL), 0);
+}
+
+/* Who has filled a buffer in part keeps it, and says so when it is cancelled. */
+PROMISE(16, buffer_that_is_filled_in_part_is_nobody_elses)
+{
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		struct seen provided, all, some;
+		int fds[2], others[2], n_left;
+		iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = (uint32_t)engine });
+
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, others), 0);
+		provide(iou, &provided);
+		receive(iou, &all, fds[0], MSG_WAITALL);
+		put_bytes(fds[1], "0123", 4);
+		do
+			ck_assert_int_ge(iou_run_once(iou, &(struct timespec){ .tv_nsec = 1000000 }), 0);
+		while (ioctl(fds[0], FIONREAD, &n_left) == 0 && n_left);
+		put_bytes(others[1], "abcdefgh", 8);
+		receive(iou, &some, others[0], 0);
+		turn_until_called(&some);
+		ck_assert_int_eq(iou_op_cancel(iou, all.op), 0);
+		run_and_free(iou);
+		expect(&some, 8);
+		ck_assert_uint_eq(some.flags & ~IORING_CQE_F_SOCK_NONEMPTY, IORING_CQE_F_BUFFER | 1U << 16);
+		expect(&all, 4);
+		ck_assert_uint_eq(all.flags, IORING_CQE_F_BUFFER);
+		ck_assert_int_eq(memcmp(buffers[0], "0123", 4), 0);
+		ck_assert_int_eq(memcmp(buffers[1], "abcdefgh", 8), 0);
+		close_pipe(fds);
+		close_pipe(others);
 	}
 }
 END_TEST
@@ -174,7 +221,8 @@ Suite *suite(void)
 {
 	Suite *s = suite_create("threads-links");
 
-	ADD_CASE(s, "short", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain);
+	ADD_CASE(s, "buffers", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain,
+		 test_g16_buffer_that_is_filled_in_part_is_nobody_elses);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
 	ADD_CASE(s, "limits", test_g16_timeout_that_counts_may_be_limited);

@@ -244,7 +244,8 @@ static void handle(struct request *request, enum outcome outcome)
 		complete(request, request->res);
 		return;
 	}
-	if (outcome != OUT_WORKER)
+	/* One that is filled in part stays with who does so. */
+	if (outcome != OUT_WORKER && !request->done)
 		iou__groups_give_back(&request->threads->groups, request);
 	arm_limit(request);
 	wait_for_it(request, outcome);
@@ -375,6 +376,8 @@ int iou__flow_cancel(struct request *request)
 		return -ENOENT;
 	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
 		return request->is_bounded ? -EALREADY : 0;
+	if (request->done)
+		request->cqe_flags = iou__groups_use(request);
 	iou__flow_end(request, request->done ? (int)request->done : -ECANCELED);
 	return 0;
 }
