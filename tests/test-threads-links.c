@@ -127,6 +127,58 @@ PROMISE(16, buffer_that_is_filled_in_part_is_nobody_elses)
 }
 END_TEST
 
+/* A multishot poll has been told what is there, and epoll tells once. Then somebody begins to wait for it. */
+static void told_of_ten_bytes(iou_t *iou, struct seen *poll, const int *fds)
+{
+	io_uring_prep_poll_multishot(take(iou, poll), fds[0], POLLIN);
+	queue(poll);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ 0 }), 0);
+	put_bytes(fds[1], "0123456789", 10);
+	turn_until_called(poll);
+}
+
+PROMISE(16, who_waits_first_need_not_be_told)
+{
+	struct seen poll, late;
+	char bytes[16];
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	told_of_ten_bytes(iou, &poll, fds);
+	io_uring_prep_recv(take(iou, &late), fds[0], bytes, sizeof(bytes), 0);
+	late.op->sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	queue(&late);
+	turn_until_called(&late);
+	expect(&late, 10);
+	ck_assert_ptr_null(iou_free(iou));
+	close_pipe(fds);
+}
+END_TEST
+
+/* It takes one buffer's bytes, and then there is no buffer for the rest. */
+PROMISE(16, multishot_receive_that_runs_out_of_buffers_need_not_be_told)
+{
+	struct seen poll, provided, receive;
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	told_of_ten_bytes(iou, &poll, fds);
+	io_uring_prep_provide_buffers(take(iou, &provided), buffers, 4, 1, GROUP, 0);
+	queue(&provided);
+	io_uring_prep_recv_multishot(take(iou, &receive), fds[0], NULL, 0, 0);
+	select_buffer(&receive, 0);
+	queue(&receive);
+	while (receive.n_calls < 2)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	ck_assert_int_eq(receive.result, -ENOBUFS);
+	ck_assert_uint_eq(receive.flags, 0);
+	ck_assert_ptr_null(iou_free(iou));
+	close_pipe(fds);
+}
+END_TEST
+
 /* A pipe that has been spliced knows no RWF_NOWAIT any more. */
 static void open_spliced_pipe(int *fds)
 {
@@ -223,6 +275,8 @@ Suite *suite(void)
 
 	ADD_CASE(s, "buffers", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain,
 		 test_g16_buffer_that_is_filled_in_part_is_nobody_elses);
+	ADD_CASE(s, "told", test_g16_who_waits_first_need_not_be_told,
+		 test_g16_multishot_receive_that_runs_out_of_buffers_need_not_be_told);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
 	ADD_CASE(s, "limits", test_g16_timeout_that_counts_may_be_limited);

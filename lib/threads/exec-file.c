@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is done to files by their descriptors, but reading and writing. */
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -129,13 +128,6 @@ int iou__check_splice(struct request *request)
 	return request->sqe.splice_flags & ~(SPLICE_FLAGS | SPLICE_F_FD_IN_FIXED) ? -EINVAL : 0;
 }
 
-static bool is_ready(int fd, short events)
-{
-	struct pollfd pollfd = { .fd = fd, .events = events };
-
-	return poll(&pollfd, 1, 0) != 0;
-}
-
 static bool is_pipe(int fd)
 {
 	struct stat stat;
@@ -144,9 +136,9 @@ static bool is_pipe(int fd)
 }
 
 /* An end that is no descriptor is as good as ready. SPLICE_F_NONBLOCK is about pipes. */
-static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, short events)
+static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, uint32_t events)
 {
-	return !is_ready(fd, events) && !(sqe->splice_flags & SPLICE_F_NONBLOCK && is_pipe(fd));
+	return !iou__is_ready(fd, events) && !(sqe->splice_flags & SPLICE_F_NONBLOCK && is_pipe(fd));
 }
 
 /* Both ends have to be ready, as far as they can be waited for. */
@@ -154,9 +146,9 @@ static enum outcome wait_for_ends(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if (has_to_wait(sqe, sqe->splice_fd_in, POLLIN))
+	if (has_to_wait(sqe, sqe->splice_fd_in, EPOLLIN))
 		return iou__watch(request, sqe->splice_fd_in, EPOLLIN);
-	if (has_to_wait(sqe, sqe->fd, POLLOUT))
+	if (has_to_wait(sqe, sqe->fd, EPOLLOUT))
 		return iou__watch(request, sqe->fd, EPOLLOUT);
 	return OUT_DONE;
 }

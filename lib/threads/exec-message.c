@@ -64,9 +64,10 @@ static int flags_of(const struct request *request)
 	return (int)request->sqe.msg_flags | MSG_DONTWAIT;
 }
 
-static bool has_to_wait_first(const struct request *request)
+static bool has_to_wait_first(const struct request *request, uint32_t events)
 {
-	return request->sqe.ioprio & IORING_RECVSEND_POLL_FIRST && !request->has_waited;
+	return request->sqe.ioprio & IORING_RECVSEND_POLL_FIRST && !request->has_waited &&
+	       !iou__is_ready(request->sqe.fd, events);
 }
 
 /* What a socket still has to give or take with MSG_WAITALL, where that means something. */
@@ -199,7 +200,7 @@ static enum outcome pass_all(struct request *request, message_t *function, uint3
 
 static enum outcome pass(struct request *request, message_t *function, uint32_t events)
 {
-	if (has_to_wait_first(request))
+	if (has_to_wait_first(request, events))
 		return iou__watch(request, request->sqe.fd, events);
 	if (request->sqe.msg_flags & MSG_WAITALL)
 		return pass_all(request, function, events);
@@ -223,7 +224,7 @@ enum outcome iou__exec_send(struct request *request)
 	const void *from = iou__exec_memory(request);
 	size_t length = iou__exec_length(request);
 
-	if (has_to_wait_first(request))
+	if (has_to_wait_first(request, EPOLLOUT))
 		return iou__watch(request, sqe->fd, EPOLLOUT);
 
 	ssize_t n = sendto(sqe->fd, from, length - request->done, flags_of(request) | MSG_NOSIGNAL,
@@ -346,14 +347,14 @@ static enum outcome again_and_again(struct request *request, attempt_t *attempt)
 			return outcome;
 		iou__flow_post_more(request, request->res, iou__groups_use(request));
 		if (iou__groups_take(&request->threads->groups, request) < 0)
-			return iou__watch(request, request->sqe.fd, EPOLLIN);
+			return iou__watch_or_again(request, EPOLLIN);
 	}
 	return OUT_AGAIN;
 }
 
 enum outcome iou__exec_recv(struct request *request)
 {
-	if (has_to_wait_first(request))
+	if (has_to_wait_first(request, EPOLLIN))
 		return iou__watch(request, request->sqe.fd, EPOLLIN);
 	if (request->sqe.ioprio & IORING_RECV_MULTISHOT)
 		return again_and_again(request, receive);
@@ -362,7 +363,7 @@ enum outcome iou__exec_recv(struct request *request)
 
 enum outcome iou__exec_recvmsg(struct request *request)
 {
-	if (has_to_wait_first(request))
+	if (has_to_wait_first(request, EPOLLIN))
 		return iou__watch(request, request->sqe.fd, EPOLLIN);
 	if (request->sqe.ioprio & IORING_RECV_MULTISHOT)
 		return again_and_again(request, receive_message_multishot);

@@ -4,7 +4,6 @@
  * for a worker, and all else is waited for.
  */
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
@@ -197,13 +196,6 @@ static ssize_t transfer_once(struct request *request, bool is_vectored, transfer
 	return n;
 }
 
-static bool is_ready(int fd, short events)
-{
-	struct pollfd pollfd = { .fd = fd, .events = events };
-
-	return poll(&pollfd, 1, 0) > 0;
-}
-
 /*
  * It would block, or nobody can tell: what has no RWF_NOWAIT (a terminal, before Linux 6.10) is read by a worker, but only
  * once it is ready. Should somebody else be faster that one waits until there is more, and iou_free() with it.
@@ -218,7 +210,7 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 		return iou__to_worker(request, true);
 	if (request->is_unwatchable)
 		return iou__to_worker(request, false);
-	if (error == EOPNOTSUPP && is_ready(request->sqe.fd, events & EPOLLIN ? POLLIN : POLLOUT))
+	if (error == EOPNOTSUPP && iou__is_ready(request->sqe.fd, events))
 		return iou__to_worker(request, false);
 	return iou__watch(request, request->sqe.fd, events);
 }
@@ -307,7 +299,7 @@ enum outcome iou__exec_read_multishot(struct request *request)
 			return with_buffer(request, outcome);
 		iou__flow_post_more(request, request->res, iou__groups_use(request));
 		if (iou__groups_take(&request->threads->groups, request) < 0)
-			return iou__watch(request, request->sqe.fd, EPOLLIN);
+			return iou__watch_or_again(request, EPOLLIN);
 		if (!iou__flow_has_room(request->threads))
 			break;
 	}

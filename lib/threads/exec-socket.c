@@ -143,7 +143,8 @@ static int accept_one(const struct io_uring_sqe *sqe)
 
 static bool has_to_wait_first(struct request *request)
 {
-	return request->sqe.ioprio & ACCEPT_POLL_FIRST && !request->has_waited;
+	return request->sqe.ioprio & ACCEPT_POLL_FIRST && !request->has_waited &&
+	       !iou__is_ready(request->sqe.fd, EPOLLIN);
 }
 
 enum outcome iou__exec_accept(struct request *request)

@@ -15,6 +15,18 @@
 #include "opcodes.h"
 #include "peek.h"
 
+bool iou__is_ready(int fd, uint32_t events)
+{
+	struct pollfd pollfd = { .fd = fd, .events = (short)events };
+
+	return poll(&pollfd, 1, 0) != 0;
+}
+
+enum outcome iou__watch_or_again(struct request *request, uint32_t events)
+{
+	return iou__is_ready(request->sqe.fd, events) ? OUT_AGAIN : iou__watch(request, request->sqe.fd, events);
+}
+
 /* Polls. */
 
 /* What comes also to who has not asked for it. */

@@ -51,6 +51,15 @@ check_t iou__check_provide_buffers, iou__check_remove_buffers, iou__check_files_
 /* The file is one whose reads and writes may wait for a disk, rather than for somebody else. */
 bool iou__is_disk(int fd);
 
+/* Whether it is ready for one of these (EPOLL*), or not open at all. */
+bool iou__is_ready(int fd, uint32_t events);
+
+/*
+ * The end of an attempt that has not tried what it is to wait for: it must look, as epoll may have told of it already, to
+ * others, and does so once.
+ */
+enum outcome iou__watch_or_again(struct request *request, uint32_t events);
+
 /*
  * The memory of the SQE, or the buffer that was selected for it, behind what has been transferred already; and how long
  * all of it is. Computed as a number: there may be no memory.
