@@ -125,7 +125,8 @@ static void prepare_timeout_update(struct world *world, struct act *act, struct 
 
 static void prepare_poll(struct world *world, struct act *act, struct source *source)
 {
-	io_uring_prep_poll_add(act->op->sqe, world->streams[source_pick(source, N_STREAMS)].out, POLLIN);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_poll_add(act->op->sqe, act->stream->out, POLLIN);
 }
 
 static void prepare_poll_multishot(struct world *world, struct act *act, struct source *source)
@@ -207,17 +208,17 @@ static bool is_number_woken(struct act *act, int result, unsigned flags)
 static const struct kind kinds[] = {
 	{ "timeout", MAY_LINK | MAY_SKIP, prepare_timeout, is_time, timeout_succeeds },
 	{ "counting timeout", MAY_LINK, prepare_timeout_count, is_time_or_count, NULL },
-	{ "multishot timeout", IS_MULTI, prepare_timeout_multishot, is_time, NULL },
+	{ "multishot timeout", AWAITS_OTHERS | IS_MULTI, prepare_timeout_multishot, is_time, NULL },
 	{ "timeout remove", 0, prepare_timeout_remove, is_found_or_not, NULL },
 	{ "timeout update", 0, prepare_timeout_update, is_found_or_not, NULL },
-	{ "poll", MAY_SKIP, prepare_poll, is_mask, NULL },
-	{ "multishot poll", IS_MULTI, prepare_poll_multishot, is_mask, NULL },
+	{ "poll", AWAITS_INPUT | MAY_SKIP, prepare_poll, is_mask, NULL },
+	{ "multishot poll", AWAITS_OTHERS | IS_MULTI, prepare_poll_multishot, is_mask, NULL },
 	{ "poll remove", 0, prepare_poll_remove, is_found_or_not, NULL },
 	{ "poll update", 0, prepare_poll_update, is_found_or_not, NULL },
-	{ "futex wait", 0, prepare_futex_wait, NULL, NULL },
+	{ "futex wait", AWAITS_OTHERS, prepare_futex_wait, NULL, NULL },
 	{ "futex wake", MAY_LINK, prepare_futex_wake, is_number_woken, NULL },
-	{ "accept", MAKES_FD, prepare_accept, is_descriptor, NULL },
-	{ "multishot accept", MAKES_FD | IS_MULTI, prepare_accept_multishot, is_descriptor, NULL },
+	{ "accept", AWAITS_CONNECTION | MAKES_FD, prepare_accept, is_descriptor, NULL },
+	{ "multishot accept", AWAITS_CONNECTION | MAKES_FD | IS_MULTI, prepare_accept_multishot, is_descriptor, NULL },
 	{ "cancel", 0, prepare_cancel, is_cancelled_or_not, NULL },
 	{ "cancel anything", SWEEPS, prepare_sweep, is_count_or_not, NULL },
 };

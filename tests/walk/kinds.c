@@ -99,7 +99,7 @@ static const struct kind job = { "job", IS_JOB, prepare_nothing, NULL, NULL };
 
 static const struct kind kinds[] = {
 	{ "nop", MAY_LINK | MAY_SKIP | IS_NOP, prepare_nop, NULL, NULL },
-	{ "open", MAKES_FD, prepare_open, is_opened, NULL },
+	{ "open", MAKES_FD | TAKES_THREAD, prepare_open, is_opened, NULL },
 	{ "message", 0, prepare_message, is_message, NULL },
 	{ "bad descriptor", MAY_LINK | MAY_SKIP, prepare_bad_fd, is_bad_fd, NULL },
 	{ "bad pointer", MAY_SKIP, prepare_bad_pointer, is_fault, NULL },

@@ -334,7 +334,7 @@ void step_outside(struct world *world)
 {
 	struct source *source = world->source;
 
-	switch (source_pick(source, 16)) {
+	switch (source_pick(source, 17)) {
 	case 0:
 	case 1:
 	case 2:
@@ -356,6 +356,10 @@ void step_outside(struct world *world)
 			fork_once(world);
 		break;
 	case 7:
+		if (source_one_in(source, 8))
+			run_until_settled(world);
+		break;
+	case 8:
 		helper_start(&world->helpers[source_pick(source, OWN_HELPER)], source, false, false);
 		break;
 	default:

@@ -11,6 +11,7 @@
  *	acts.c      the life of an op, as the model sees it
  *	jobs.c      jobs, posts, and completions that are no op's
  *	runs.c      calls that deliver, and what they may return
+ *	settle.c    that whatever can end does end
  *	helpers.c   other threads
  *	steps.c     what the walk chooses from
  */
@@ -223,6 +224,12 @@ enum {
 	MAKES_FD = 1 << 7,
 	SWEEPS = 1 << 8, /* cancels anything */
 	PROVIDES = 1 << 9,
+	/* What it may wait for without end: something in its stream, room there, a connection, or somebody else. */
+	AWAITS_INPUT = 1 << 10,
+	AWAITS_ROOM = 1 << 11,
+	AWAITS_CONNECTION = 1 << 12,
+	AWAITS_OTHERS = 1 << 13,
+	TAKES_THREAD = 1 << 14, /* of Linux: all of its threads may be waiting, at what is linked to others */
 };
 
 struct kind {
@@ -290,6 +297,10 @@ void run_ask_free(struct world *world);
 void run_ask_quit(struct world *world);
 /** The counters are as the model has them. */
 void run_check_counts(struct world *world);
+
+/* settle.c */
+/** Run until all that can end without anything else happening has ended. */
+void run_until_settled(struct world *world);
 
 /* helpers.c */
 void helpers_open(struct world *world);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* That whatever can end does end: no completion is lost, and no readiness either. */
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include "world.h"
+
+/* Far more than it takes, also on a machine that is busy. */
+#define PATIENCE_US 5000000
+
+static bool is_ready(int fd, short events)
+{
+	struct pollfd pollfd = { .fd = fd, .events = events };
+
+	return poll(&pollfd, 1, 0) == 1;
+}
+
+static bool can_end(const struct act *act)
+{
+	unsigned traits = act->kind->traits;
+
+	if (act->world->has_ring && (traits & TAKES_THREAD || act->flags & IOSQE_ASYNC))
+		return false;
+	if (traits & AWAITS_INPUT)
+		return is_ready(act->stream->out, POLLIN);
+	if (traits & AWAITS_ROOM)
+		return is_ready(act->stream->in, POLLOUT);
+	if (traits & AWAITS_CONNECTION)
+		return is_ready(act->world->listener, POLLIN);
+	return !(traits & AWAITS_OTHERS);
+}
+
+/* One of those that were there; whoever is linked may still have to wait for its turn. */
+static const struct act *find_late(const struct world *world, uint64_t last)
+{
+	const struct act *act;
+
+	TAILQ_FOREACH(act, &world->alive, entry)
+	if (act->serial <= last && !act->chain && can_end(act))
+		return act;
+	return NULL;
+}
+
+/* Behind a drain, as long as somebody before it waits without end. */
+static bool has_staged(const struct world *world)
+{
+	iou_stats_t stats = { .size = sizeof(stats) };
+
+	CHECK(iou_stats(world->iou, &stats) == 0);
+	return stats.ops_queued > 0;
+}
+
+void run_until_settled(struct world *world)
+{
+	uint64_t last = world->n_serials;
+	int64_t begin = walk_now_us();
+	const struct act *late;
+
+	do {
+		run_once(world, &(struct timespec){ .tv_nsec = 1000000 });
+		if (!world->iou || has_staged(world))
+			return;
+		late = find_late(world, last);
+	} while (late && walk_now_us() - begin < PATIENCE_US);
+	if (late)
+		walk_fail_with(__FILE__, __LINE__, late->kind->name, (long long)late->serial);
+}
