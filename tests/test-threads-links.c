@@ -2,6 +2,7 @@
 /* G16: on the threads engine chains break, and cancellations hit, where they do in the kernel. */
 #include "promises.h"
 
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -179,6 +180,41 @@ PROMISE(16, multishot_receive_that_runs_out_of_buffers_need_not_be_told)
 }
 END_TEST
 
+static long cpu_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Input does not end the wait for errors, which would look for them again and again. */
+PROMISE(05, wait_for_errors_uses_no_cpu_while_there_is_input)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct msghdr message = { 0 };
+	int from = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), to = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t length = sizeof(address);
+	struct seen errors;
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	ck_assert_int_eq(bind(to, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(getsockname(to, (struct sockaddr *)&address, &length), 0);
+	ck_assert_int_eq(sendto(from, "x", 1, 0, (struct sockaddr *)&address, length), 1);
+	io_uring_prep_recvmsg(take(iou, &errors), to, &message, MSG_ERRQUEUE);
+	queue(&errors);
+
+	long before = cpu_ms();
+
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 200000000 }), 0);
+	ck_assert_int_lt(cpu_ms() - before, 20);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(&errors, -ECANCELED);
+	close(from);
+	close(to);
+}
+END_TEST
+
 /* A pipe that has been spliced knows no RWF_NOWAIT any more. */
 static void open_spliced_pipe(int *fds)
 {
@@ -276,7 +312,8 @@ Suite *suite(void)
 	ADD_CASE(s, "buffers", test_g16_read_that_does_not_fill_its_buffer_breaks_the_chain,
 		 test_g16_buffer_that_is_filled_in_part_is_nobody_elses);
 	ADD_CASE(s, "told", test_g16_who_waits_first_need_not_be_told,
-		 test_g16_multishot_receive_that_runs_out_of_buffers_need_not_be_told);
+		 test_g16_multishot_receive_that_runs_out_of_buffers_need_not_be_told,
+		 test_g05_wait_for_errors_uses_no_cpu_while_there_is_input);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
 	ADD_CASE(s, "limits", test_g16_timeout_that_counts_may_be_limited);

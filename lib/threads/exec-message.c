@@ -85,6 +85,12 @@ static bool wants_all(const struct request *request)
 	return request->sqe.msg_flags & MSG_WAITALL && is_stream(request->sqe.fd);
 }
 
+/* What is in the queue of errors is no input, and input not what it waits for. */
+static uint32_t awaited(const struct request *request, uint32_t events)
+{
+	return request->sqe.msg_flags & MSG_ERRQUEUE ? EPOLLERR : events;
+}
+
 /*
  * The end of an attempt that transferred n of the bytes that were wanted, or failed. With MSG_WAITALL what is missing is
  * waited for; what has been transferred outweighs a failure.
@@ -92,7 +98,7 @@ static bool wants_all(const struct request *request)
 static enum outcome finish(struct request *request, ssize_t n, size_t wanted, uint32_t events)
 {
 	if (n < 0 && errno == EAGAIN && !(request->sqe.msg_flags & MSG_DONTWAIT))
-		return iou__watch(request, request->sqe.fd, events);
+		return iou__watch(request, request->sqe.fd, awaited(request, events));
 	if (request->buffer.is_taken && request->sqe.msg_flags & MSG_WAITALL)
 		request->least = (uint32_t)wanted;
 	if (n > 0 && request->done + (size_t)n < wanted && wants_all(request)) {
