@@ -2,6 +2,7 @@
 /* That whatever can end does end: no completion is lost, and no readiness either. */
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "world.h"
 
@@ -50,6 +51,26 @@ static bool has_staged(const struct world *world)
 	return stats.ops_queued > 0;
 }
 
+static int64_t cpu_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* A loop that waits for a while, and has nothing to do, does nothing. */
+static void check_rest(struct world *world)
+{
+	const struct timespec timeout = { .tv_nsec = 20000000 };
+	uint64_t n_callbacks = world->n_callbacks;
+	int64_t begin = walk_now_us(), cpu = cpu_us();
+
+	run_once(world, &timeout);
+	if (world->n_callbacks == n_callbacks && walk_now_us() - begin >= 20000)
+		CHECK_RESULT(cpu_us() - cpu < 10000, cpu_us() - cpu);
+}
+
 void run_until_settled(struct world *world)
 {
 	uint64_t last = world->n_serials;
@@ -64,4 +85,5 @@ void run_until_settled(struct world *world)
 	} while (late && walk_now_us() - begin < PATIENCE_US);
 	if (late)
 		walk_fail_with(__FILE__, __LINE__, late->kind->name, (long long)late->serial);
+	check_rest(world);
 }
