@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ring.h"
 #include "fill.h"
+#include "ring-state.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,32 +11,14 @@
 /* So many SQEs take no time to speak of. */
 #define FEW 16
 
-struct ring {
-	struct engine engine;
-	struct uring_config config;
-	struct uring uring;
-	int event_fd; /* what the kernel signals completions to, or -1 */
-	bool is_bound;
-};
-
-static struct ring *ring_of(struct engine *engine)
-{
-	return container_of(engine, struct ring, engine);
-}
-
 /* Submission. */
-
-static unsigned in_sq(const struct ring *ring)
-{
-	return iou__in_sq(&ring->uring.ring.sq);
-}
 
 /* What is staged, in order, as far as it may go and finds room. */
 static enum left fill(struct ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring.ring.sq;
 	struct engine *engine = &ring->engine;
-	unsigned end = sq->sqe_tail - in_sq(ring) + engine->sq_entries;
+	unsigned end = sq->sqe_tail - iou__ring_in_sq(ring) + engine->sq_entries;
 	enum left left = LEFT_SOME;
 
 	iou__timeouts_begin(engine->timeouts);
@@ -54,7 +36,7 @@ static enum left fill(struct ring *ring)
 }
 
 /* The kernel sees the new SQEs from here on. */
-static void publish(struct ring *ring)
+void iou__ring_publish(struct ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring.ring.sq;
 
@@ -81,10 +63,10 @@ static unsigned sqpoll_flags(const struct ring *ring, bool is_full)
 /* How many SQEs the kernel has to be told of. */
 static unsigned to_submit(const struct ring *ring)
 {
-	return ring->config.is_sqpoll ? 0 : in_sq(ring);
+	return ring->config.is_sqpoll ? 0 : iou__ring_in_sq(ring);
 }
 
-static int submit(struct ring *ring, bool is_full)
+int iou__ring_submit(struct ring *ring, bool is_full)
 {
 	unsigned flags = ring->config.is_sqpoll ? sqpoll_flags(ring, is_full) : 0;
 	unsigned n = to_submit(ring);
@@ -98,7 +80,7 @@ static int submit(struct ring *ring, bool is_full)
 	return iou__uring_enter(&ring->uring, n, 0, flags, NULL);
 }
 
-static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
+int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout)
 {
 	unsigned flags = IORING_ENTER_GETEVENTS;
 
@@ -112,7 +94,7 @@ static int submit_and_wait(struct ring *ring, const struct timespec *timeout)
 	}
 
 	/* Before Linux 5.11 entering had no timeout. */
-	int r = submit(ring, false);
+	int r = iou__ring_submit(ring, false);
 
 	return r < 0 ? r : iou__uring_poll(&ring->uring, timeout);
 }
@@ -124,26 +106,27 @@ static int wait_for_some(struct ring *ring, const struct timespec *timeout)
 {
 	struct timespec room;
 
-	if (in_sq(ring) > FEW && ring->engine.timeouts->timers.n_armed) {
-		int r = submit(ring, false);
+	if (iou__ring_in_sq(ring) > FEW && ring->engine.timeouts->timers.n_armed) {
+		int r = iou__ring_submit(ring, false);
 
 		if (r < 0)
 			return r;
 	}
-	return iou__timeouts_limit(ring->engine.timeouts, &timeout, &room) ? submit_and_wait(ring, timeout)
-									   : submit(ring, false);
+	return iou__timeouts_limit(ring->engine.timeouts, &timeout, &room) ? iou__ring_submit_and_wait(ring, timeout)
+									   : iou__ring_submit(ring, false);
 }
 
 static int enter(struct engine *engine, bool wait, const struct timespec *timeout)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 	enum left left;
 
 	iou__stage_close_chain(engine->stage);
 	left = fill(ring);
-	publish(ring);
+	iou__ring_publish(ring);
 
-	int r = wait && left == LEFT_NOTHING ? wait_for_some(ring, timeout) : submit(ring, left != LEFT_NOTHING);
+	int r = wait && left == LEFT_NOTHING ? wait_for_some(ring, timeout)
+					     : iou__ring_submit(ring, left != LEFT_NOTHING);
 
 	if (r < 0)
 		return r;
@@ -160,7 +143,7 @@ static struct cq_ring cq_ring_of(const struct uring *uring)
 	return (struct cq_ring){ cq->khead, cq->ktail, cq->ring_mask, cq->cqes };
 }
 
-static void adopt(struct ring *ring, const struct uring *uring, const struct uring_config *config)
+void iou__ring_adopt(struct ring *ring, const struct uring *uring, const struct uring_config *config)
 {
 	struct engine *engine = &ring->engine;
 
@@ -180,7 +163,7 @@ static void adopt(struct ring *ring, const struct uring *uring, const struct uri
 
 static int take_owner(struct engine *engine)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 	int r = iou__uring_bind(&ring->uring);
 
 	ring->is_bound = r == 0;
@@ -205,7 +188,7 @@ static int make_event_fd(struct ring *ring)
  */
 static int watch(struct engine *engine)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 	int r = ring->event_fd < 0 ? make_event_fd(ring) : 0;
 
 	return r < 0 ? r : ring->event_fd;
@@ -213,12 +196,13 @@ static int watch(struct engine *engine)
 
 static bool has_news(struct engine *engine)
 {
-	return iou__cq_in_ring(engine->cq) || kernel_says(ring_of(engine), IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+	return iou__cq_in_ring(engine->cq) ||
+	       kernel_says(iou__ring_of(engine), IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
 static bool look(struct engine *engine)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 	uint64_t n;
 
 	while (read(ring->event_fd, &n, sizeof(n)) < 0 && errno == EINTR)
@@ -226,100 +210,14 @@ static bool look(struct engine *engine)
 	return has_news(engine);
 }
 
-/* Bring a new ring to where the old one is. */
-static int catch_up(struct ring *ring, struct uring *uring)
-{
-	int r = ring->event_fd < 0 ? 0 : iou__uring_signal(uring, ring->event_fd);
-
-	if (r == 0 && ring->is_bound)
-		r = iou__uring_bind(uring);
-	if (r == 0 && !iou__cq_empty_ring(ring->engine.cq))
-		r = -ENOMEM;
-	return r;
-}
-
-/* The polling thread takes what is there without our help, and soon. */
-static void wait_for_sqpoll(struct ring *ring)
-{
-	while (ring->is_bound && ring->config.is_sqpoll && in_sq(ring) && submit(ring, false) >= 0)
-		sched_yield();
-}
-
-/* Build another ring, then swap. Nothing may be in flight. */
-static int rebuild(struct ring *ring, const struct uring_config *config)
-{
-	struct uring new_one;
-
-	if (iou__uring_has_registrations(&ring->uring))
-		return -EBUSY;
-
-	int r = iou__uring_create(config, &new_one);
-
-	if (r < 0)
-		return r;
-	r = catch_up(ring, &new_one);
-	if (r < 0) {
-		iou__uring_close(&new_one, ring->is_bound);
-		return r;
-	}
-	iou__uring_close(&ring->uring, ring->is_bound);
-	adopt(ring, &new_one, config);
-	return 1;
-}
-
-/*
- * The kernel leaves it to a resized ring's first work to take back that there might be some. So take it back here,
- * and then have it do what there is.
- */
-static void do_kernels_work(struct ring *ring)
-{
-	__atomic_fetch_and(ring->uring.ring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_RELAXED);
-	iou__uring_enter(&ring->uring, 0, 0, IORING_ENTER_GETEVENTS, NULL);
-}
-
-/* The same ring with other queues: not on every kernel, nor for every ring. */
-static int resize_in_place(struct ring *ring, const struct uring_config *config)
-{
-	int r;
-
-	/* The new queue may be smaller. What has overflown the kernel keeps, and moves later. */
-	if (!iou__cq_empty_ring(ring->engine.cq))
-		return -ENOMEM;
-	/* Or SQEs that the program has got from liburing and not yet submitted would stay behind. */
-	publish(ring);
-	r = iou__uring_resize(&ring->uring, config);
-	/* Also after a failure the queues may have moved. */
-	adopt(ring, &ring->uring, r < 0 ? &ring->config : config);
-	do_kernels_work(ring);
-	return r == -EOVERFLOW ? -EBUSY : r;
-}
-
-static int resize(struct engine *engine, unsigned entries, bool is_idle)
-{
-	struct ring *ring = ring_of(engine);
-	struct uring_config config = ring->config;
-	int r = -EINVAL;
-
-	wait_for_sqpoll(ring);
-	config.entries = entries;
-	if (config.cq_entries && config.cq_entries < entries)
-		config.cq_entries = entries;
-	if (ring->is_bound && engine->setup_flags & IORING_SETUP_DEFER_TASKRUN)
-		r = resize_in_place(ring, &config);
-	if (r != -EINVAL && r != -ENOSYS)
-		return r;
-	/* SQEs that the kernel has not consumed, the program's through iou_ring() among them, would be lost. */
-	return is_idle && !in_sq(ring) ? rebuild(ring, &config) : -EBUSY;
-}
-
 static struct io_uring *uring_of(struct engine *engine)
 {
-	return &ring_of(engine)->uring.ring;
+	return &iou__ring_of(engine)->uring.ring;
 }
 
 static void let_go(struct engine *engine, bool is_owner)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 
 	iou__cq_empty_ring(engine->cq);
 	iou__uring_close(&ring->uring, is_owner);
@@ -328,7 +226,7 @@ static void let_go(struct engine *engine, bool is_owner)
 
 static void release(struct engine *engine, bool is_owner)
 {
-	struct ring *ring = ring_of(engine);
+	struct ring *ring = iou__ring_of(engine);
 
 	iou__uring_close(&ring->uring, is_owner);
 	if (ring->event_fd >= 0)
@@ -345,7 +243,7 @@ static void abandon(struct engine *engine)
 static const struct engine_verbs verbs = {
 	.bind = take_owner,
 	.enter = enter,
-	.resize = resize,
+	.resize = iou__ring_resize,
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,
@@ -380,7 +278,7 @@ int iou__ring_new(const struct uring_config *config, struct ops *ops, struct sta
 	};
 	ring->event_fd = -1;
 	iou__cq_init(cq, cq_ring_of(&uring));
-	adopt(ring, &uring, config);
+	iou__ring_adopt(ring, &uring, config);
 	*engine = &ring->engine;
 	return 0;
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The kernel engine's state, and what ring.c and resize.c offer each other. */
+#ifndef IOU_LIB_RING_STATE_H
+#define IOU_LIB_RING_STATE_H
+
+#include "fill.h"
+#include "uring.h"
+
+struct ring {
+	struct engine engine;
+	struct uring_config config;
+	struct uring uring;
+	int event_fd; /* what the kernel signals completions to, or -1 */
+	bool is_bound;
+};
+
+static inline struct ring *iou__ring_of(struct engine *engine)
+{
+	return container_of(engine, struct ring, engine);
+}
+
+static inline unsigned iou__ring_in_sq(const struct ring *ring)
+{
+	return iou__in_sq(&ring->uring.ring.sq);
+}
+
+/* The kernel sees the new SQEs from here on. */
+void iou__ring_publish(struct ring *ring);
+
+/* Submit them, and wait for a completion; as iou__uring_enter(). is_full: the polling thread is waited for. */
+int iou__ring_submit(struct ring *ring, bool is_full);
+int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout);
+
+/* This is the engine's ring from now on. */
+void iou__ring_adopt(struct ring *ring, const struct uring *uring, const struct uring_config *config);
+
+/* The verb. */
+int iou__ring_resize(struct engine *engine, unsigned entries, bool is_idle);
+
+#endif
