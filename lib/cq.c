@@ -42,11 +42,29 @@ static bool make_room(struct cq *cq, size_t n)
 	return true;
 }
 
+bool iou__cq_reserve(struct cq *cq, size_t n)
+{
+	return cq->first + cq->n + n <= cq->cap || make_room(cq, n);
+}
+
+bool iou__cq_take_out(struct cq *cq, size_t from, __u64 user_data, int *res)
+{
+	struct cqe *copies = cq->copies + cq->first;
+
+	for (size_t i = from; i < cq->n; i++)
+		if (copies[i].user_data == user_data) {
+			*res = copies[i].res;
+			memmove(&copies[i], &copies[i + 1], (--cq->n - i) * sizeof(*copies));
+			return true;
+		}
+	return false;
+}
+
 bool iou__cq_empty_ring(struct cq *cq)
 {
 	unsigned n = iou__cq_in_ring(cq);
 
-	if (cq->first + cq->n + n > cq->cap && !make_room(cq, n))
+	if (!iou__cq_reserve(cq, n))
 		return false;
 	for (; n; n--)
 		cq->copies[cq->first + cq->n++] = iou__cq_take_from_ring(cq);

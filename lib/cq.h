@@ -39,6 +39,12 @@ void iou__cq_destroy(struct cq *cq);
 /* Copy all that is in the ring, so that it has room or can be replaced. False: no memory, the rest is still there. */
 bool iou__cq_empty_ring(struct cq *cq);
 
+/* Room for n more copies. False: no memory. */
+bool iou__cq_reserve(struct cq *cq, size_t n);
+
+/* Take out the copy with this user_data, of those from number from on, and say what its result is. False: there is none. */
+bool iou__cq_take_out(struct cq *cq, size_t from, __u64 user_data, int *res);
+
 /* Completion number i of those that are ready; i < iou__cq_ready(). For looking ahead. */
 struct cqe iou__cq_at(const struct cq *cq, size_t i);
 

@@ -27,6 +27,7 @@ struct engine {
 	uint32_t cq_entries;
 	uint64_t n_submitted;
 	uint64_t n_enters;
+	bool has_files;      /* registered ones, so that it has to be bound before it is resized */
 	bool can_cancel_any; /* understands IORING_ASYNC_CANCEL_ANY */
 };
 
@@ -67,7 +68,13 @@ struct engine_verbs {
 	/* Make that one not readable, and then say whether there are completions. */
 	bool (*look)(struct engine *engine);
 
-	/* For liburing's registrations. */
+	/*
+	 * Files, buffers and rings of provided buffers, by the opcodes and with the results of io_uring_register(2).
+	 * What is registered so survives a resize.
+	 */
+	int (*do_register)(struct engine *engine, unsigned opcode, const void *arg, unsigned n);
+
+	/* For other registrations by liburing. */
 	struct io_uring *(*uring)(struct engine *engine);
 
 	/*

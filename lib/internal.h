@@ -186,6 +186,9 @@ void iou__look_end(iou_t *iou);
 /* Whether the calling thread may flush and run: it is the loop thread, or there is none yet. */
 bool iou__may_own(const iou_t *iou);
 
+/* By one who may: it is the loop thread from now on. 0 or -errno. */
+int iou__take_ownership(iou_t *iou);
+
 /* How many ops are on their way to their final callback, and whether anything keeps a run going. */
 uint64_t iou__n_ops_pending(const iou_t *iou);
 bool iou__is_pending(iou_t *iou);

@@ -244,6 +244,10 @@ int iou_resize(iou_t *iou, unsigned entries)
 		return -EBUSY;
 	if (iou->error)
 		return iou->error;
+	/* To get at registered files a ring has to be in use. */
+	r = iou->engine->has_files ? iou__take_ownership(iou) : 0;
+	if (r < 0)
+		return r;
 	r = iou__resize_engine(iou, entries);
 	iou__expose(iou);
 	return r;

@@ -19,8 +19,7 @@ bool iou__may_own(const iou_t *iou)
 	return !iou->owner || iou->owner == gettid();
 }
 
-/* By one who may. */
-static int take_ownership(iou_t *iou)
+int iou__take_ownership(iou_t *iou)
 {
 	int r;
 
@@ -259,7 +258,7 @@ int iou__submit_all(iou_t *iou)
 /* What flushing and running ask first, once it is clear that this thread may. */
 static int may_submit(iou_t *iou)
 {
-	int r = take_ownership(iou);
+	int r = iou__take_ownership(iou);
 
 	if (r < 0)
 		return r;

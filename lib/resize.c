@@ -2,8 +2,97 @@
 /* Another size for the kernel engine's ring: in place where the kernel can do that, else another ring. */
 #include <errno.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "ring-state.h"
+
+/* By number: newer than the oldest liburing. */
+#define OP_FIXED_FD_INSTALL 54
+
+/* Registered files are the old ring's, until they have a descriptor each. */
+
+/* No op's identity: the index is 0. */
+#define TAKEN_OUT 0x66696c6573000000ULL
+
+/* What has not been submitted is taken back. */
+static int submit_or_not(struct ring *ring)
+{
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+	int r;
+
+	do
+		r = iou__ring_submit_and_wait(ring, NULL);
+	while (r == -EINTR);
+	if (r < 0 && !ring->config.is_sqpoll && iou__ring_in_sq(ring)) {
+		sq->sqe_head = --sq->sqe_tail;
+		__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	}
+	return r;
+}
+
+/* Put an SQE into the ring, in which there is none, and wait for its result, amid those of others. */
+static int carry_out(struct ring *ring, const struct io_uring_sqe *sqe)
+{
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+	struct cq *cq = ring->engine.cq;
+	int r, res;
+
+	if (!iou__cq_empty_ring(cq) || !iou__cq_reserve(cq, ring->engine.cq_entries))
+		return -ENOMEM;
+	sq->sqes[sq->sqe_tail++ & ring->uring.ring.sq.ring_mask] = *sqe;
+	iou__ring_publish(ring);
+	for (size_t n = cq->n;;) {
+		r = submit_or_not(ring);
+		if (r < 0)
+			return r;
+		if (!iou__cq_empty_ring(cq))
+			return -ENOMEM;
+		if (iou__cq_take_out(cq, n, sqe->user_data, &res))
+			return res;
+	}
+}
+
+/* The file in a slot; -EBADF: it is empty; -EINVAL: before Linux 6.8. */
+static int take_out(struct ring *ring, unsigned slot)
+{
+	const struct io_uring_sqe sqe = {
+		.opcode = OP_FIXED_FD_INSTALL,
+		.flags = IOSQE_FIXED_FILE,
+		.fd = (int)slot,
+		.user_data = TAKEN_OUT,
+	};
+
+	return carry_out(ring, &sqe);
+}
+
+static int put_in(const struct uring *uring, unsigned slot, int fd)
+{
+	struct io_uring_files_update update = { .offset = slot, .fds = (__u64)(uintptr_t)&fd };
+
+	return iou__uring_register(uring, IORING_REGISTER_FILES_UPDATE, &update, 1);
+}
+
+static int copy_file(struct ring *ring, const struct uring *to, unsigned slot)
+{
+	int fd = take_out(ring, slot), r;
+
+	if (fd == -EBADF)
+		return 0;
+	if (fd < 0)
+		return fd == -EINVAL ? -EBUSY : fd;
+	r = put_in(to, slot, fd);
+	close(fd);
+	return r < 0 ? r : 0;
+}
+
+static int copy_registered(struct ring *ring, const struct uring *to)
+{
+	int r = iou__registered_copy(&ring->registered, &ring->uring, to);
+
+	for (unsigned i = 0; r == 0 && i < ring->registered.n_files; i++)
+		r = copy_file(ring, to, i);
+	return r;
+}
 
 /* Bring a new ring to where the old one is. */
 static int catch_up(struct ring *ring, struct uring *uring)
@@ -12,6 +101,8 @@ static int catch_up(struct ring *ring, struct uring *uring)
 
 	if (r == 0 && ring->is_bound)
 		r = iou__uring_bind(uring);
+	if (r == 0)
+		r = copy_registered(ring, uring);
 	if (r == 0 && !iou__cq_empty_ring(ring->engine.cq))
 		r = -ENOMEM;
 	return r;
@@ -29,7 +120,7 @@ static int rebuild(struct ring *ring, const struct uring_config *config)
 {
 	struct uring new_one;
 
-	if (iou__uring_has_registrations(&ring->uring))
+	if (iou__uring_has_others(&ring->uring, ring->registered.n_files + ring->registered.n_iovecs))
 		return -EBUSY;
 
 	int r = iou__uring_create(config, &new_one);
@@ -43,6 +134,7 @@ static int rebuild(struct ring *ring, const struct uring_config *config)
 	}
 	iou__uring_close(&ring->uring, ring->is_bound);
 	iou__ring_adopt(ring, &new_one, config);
+	iou__registered_settle(&ring->registered);
 	return 1;
 }
 

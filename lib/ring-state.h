@@ -4,12 +4,14 @@
 #define IOU_LIB_RING_STATE_H
 
 #include "fill.h"
+#include "registered.h"
 #include "uring.h"
 
 struct ring {
 	struct engine engine;
 	struct uring_config config;
 	struct uring uring;
+	struct registered registered;
 	int event_fd; /* what the kernel signals completions to, or -1 */
 	bool is_bound;
 };

@@ -210,6 +210,15 @@ static bool look(struct engine *engine)
 	return has_news(engine);
 }
 
+static int do_register(struct engine *engine, unsigned opcode, const void *arg, unsigned n)
+{
+	struct ring *ring = iou__ring_of(engine);
+	int r = iou__registered_do(&ring->registered, &ring->uring, opcode, arg, n);
+
+	engine->has_files = ring->registered.n_files;
+	return r;
+}
+
 static struct io_uring *uring_of(struct engine *engine)
 {
 	return &iou__ring_of(engine)->uring.ring;
@@ -229,6 +238,7 @@ static void release(struct engine *engine, bool is_owner)
 	struct ring *ring = iou__ring_of(engine);
 
 	iou__uring_close(&ring->uring, is_owner);
+	iou__registered_destroy(&ring->registered);
 	if (ring->event_fd >= 0)
 		close(ring->event_fd);
 	free(ring);
@@ -247,6 +257,7 @@ static const struct engine_verbs verbs = {
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,
+	.do_register = do_register,
 	.uring = uring_of,
 	.let_go = let_go,
 	.free = release,

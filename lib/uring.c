@@ -256,6 +256,11 @@ int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigne
 	return io_uring_enter2(fd, n, n_wanted, flags | IORING_ENTER_EXT_ARG, (sigset_t *)(void *)&arg, sizeof(arg));
 }
 
+int iou__uring_register(const struct uring *uring, unsigned opcode, const void *arg, unsigned n)
+{
+	return io_uring_register((unsigned)uring->ring.ring_fd, opcode, arg, n);
+}
+
 int iou__uring_signal(struct uring *uring, int event_fd)
 {
 	return io_uring_register_eventfd(&uring->ring, event_fd);
@@ -285,7 +290,7 @@ static int count_registrations(FILE *file)
 	return has_told ? (int)n_found : -1;
 }
 
-bool iou__uring_has_registrations(const struct uring *uring)
+bool iou__uring_has_others(const struct uring *uring, unsigned n_known)
 {
 	char path[64];
 	int n = -1;
@@ -302,5 +307,5 @@ bool iou__uring_has_registrations(const struct uring *uring)
 		if (n < 0)
 			sched_yield();
 	}
-	return n != 0;
+	return n != (int)n_known;
 }

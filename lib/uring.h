@@ -69,6 +69,9 @@ void iou__uring_make_dummy(struct uring *uring);
 int iou__uring_enter(struct uring *uring, unsigned n, unsigned n_wanted, unsigned flags,
 		     const struct timespec *timeout);
 
+/* io_uring_register(2). */
+int iou__uring_register(const struct uring *uring, unsigned opcode, const void *arg, unsigned n);
+
 /* Have completions signalled to an eventfd. 0 or -errno; -EBUSY: the program has registered another. */
 int iou__uring_signal(struct uring *uring, int event_fd);
 
@@ -76,9 +79,10 @@ int iou__uring_signal(struct uring *uring, int event_fd);
 int iou__uring_poll(const struct uring *uring, const struct timespec *timeout);
 
 /*
- * Whether anything is registered with the ring that a new one would lack. The kernel tells of files and buffers only
- * in the descriptor's fdinfo; where that cannot be read nothing is seen, and where it says nothing there may be some.
+ * Whether other than so many files and buffers are registered with the ring, which a new one would lack. The kernel tells
+ * of them only in the descriptor's fdinfo; where that cannot be read nothing is seen, and where it says nothing there may
+ * be some.
  */
-bool iou__uring_has_registrations(const struct uring *uring);
+bool iou__uring_has_others(const struct uring *uring, unsigned n_known);
 
 #endif

@@ -993,7 +993,7 @@ START_TEST(test_registrations_are_seen_although_the_ring_is_locked)
 		while ((sqe = io_uring_get_sqe(&polled.ring)))
 			io_uring_prep_nop(sqe);
 		io_uring_submit(&polled.ring);
-		ck_assert(iou__uring_has_registrations(&polled));
+		ck_assert(iou__uring_has_others(&polled, 0));
 		io_uring_cq_advance(&polled.ring, io_uring_cq_ready(&polled.ring));
 	}
 	iou__uring_close(&polled, true);

@@ -10,6 +10,7 @@
 #include "exec.h"
 #include "opcodes.h"
 #include "peek.h"
+#include "requests.h"
 
 /* A range cannot be given to user space's fsync(2): all of the file is more, not less. */
 int iou__check_fsync(struct request *request)
@@ -85,7 +86,7 @@ int iou__check_close(struct request *request)
 enum outcome iou__exec_close(struct request *request)
 {
 	if (request->sqe.file_index)
-		return iou__done_as(request, -ENXIO); /* of registered files, of which there are none yet */
+		return iou__done_as(request, iou__files_close(&request->threads->files, request->sqe.file_index - 1));
 	/* It is closed, whatever else is said; another attempt might close somebody else's. */
 	if (close(request->sqe.fd) < 0 && errno != EINTR)
 		return iou__done(request, -1);
@@ -106,16 +107,64 @@ enum outcome iou__exec_epoll_ctl(struct request *request)
 	return iou__done(request, epoll_ctl(sqe->fd, (int)sqe->len, (int)sqe->off, iou__pointer(sqe->addr)));
 }
 
-/* By number: newer than the oldest liburing. A registered pair is not to be had yet. */
+/* A registered file gets a descriptor of the program's. */
+#define NO_CLOEXEC (1U << 0) /* newer than the oldest liburing */
+
+int iou__check_fixed_fd_install(struct request *request)
+{
+	if (!(request->sqe.flags & IOSQE_FIXED_FILE))
+		return -EBADF;
+	return request->sqe.rw_flags & ~NO_CLOEXEC ? -EINVAL : 0;
+}
+
+enum outcome iou__exec_fixed_fd_install(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return iou__done(request, fcntl(sqe->fd, sqe->rw_flags & NO_CLOEXEC ? F_DUPFD : F_DUPFD_CLOEXEC, 0));
+}
+
+/* By number: newer than the oldest liburing. */
 int iou__check_pipe(struct request *request)
 {
 	return (unsigned)request->sqe.rw_flags & ~(unsigned)(O_CLOEXEC | O_NONBLOCK | O_DIRECT) ? -EINVAL : 0;
 }
 
+/* Both ends become registered files; the second in the slot behind the first, or in any. */
+static int install_pipe(struct request *request, int fds[2])
+{
+	struct files *files = &request->threads->files;
+	unsigned index = request->sqe.file_index;
+	bool is_any = index == IORING_FILE_INDEX_ALLOC;
+	int slots[2], r;
+
+	slots[0] = iou__files_install(files, index, fds[0]);
+	if (slots[0] < 0) {
+		close(fds[1]);
+		return slots[0];
+	}
+	slots[1] = iou__files_install(files, is_any ? index : index + 1, fds[1]);
+	r = slots[1] < 0 ? slots[1] : iou__poke(request->sqe.addr, slots, sizeof(slots));
+	if (r < 0)
+		iou__files_close(files, is_any ? (unsigned)slots[0] : index - 1);
+	if (r < 0 && slots[1] >= 0)
+		iou__files_close(files, is_any ? (unsigned)slots[1] : index);
+	return r;
+}
+
+static int make_direct_pipe(struct request *request)
+{
+	int fds[2];
+
+	if (pipe2(fds, (int)request->sqe.rw_flags | O_CLOEXEC) < 0)
+		return -errno;
+	return install_pipe(request, fds);
+}
+
 enum outcome iou__exec_pipe(struct request *request)
 {
 	if (request->sqe.file_index)
-		return iou__done_as(request, -ENXIO);
+		return iou__done_as(request, make_direct_pipe(request));
 	return iou__done(request, pipe2(iou__pointer(request->sqe.addr), (int)request->sqe.rw_flags));
 }
 
@@ -187,13 +236,24 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
+/* The other end may be a registered file, too. */
+static bool find_file_in(struct request *request)
+{
+	request->file_in = iou__files_get(&request->threads->files, (unsigned)request->sqe.splice_fd_in);
+	if (!request->file_in)
+		return false;
+	request->sqe.splice_fd_in = request->file_in->fd;
+	request->sqe.splice_flags &= ~SPLICE_F_FD_IN_FIXED;
+	return true;
+}
+
 /* Only disks are for a worker. Should somebody else have been faster at an end that was ready, nothing tells when. */
 enum outcome iou__exec_splice(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	ssize_t n;
 
-	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED)
+	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED && !find_file_in(request))
 		return iou__done_as(request, -EBADF);
 	if (!sqe->len)
 		return iou__done_as(request, is_open(sqe->splice_fd_in) && is_open(sqe->fd) ? 0 : -EBADF);

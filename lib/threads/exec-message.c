@@ -255,13 +255,27 @@ static bool can_zero_copy(int fd)
 	return domain == AF_INET || domain == AF_INET6;
 }
 
+static int check_fixed(struct request *request)
+{
+	struct msghdr header = { 0 };
+	int r;
+
+	if (request->sqe.opcode == IORING_OP_SEND_ZC)
+		return iou__exec_check_fixed(request);
+	r = iou__peek(request->sqe.addr, &header, sizeof(header));
+	return r < 0 ? r : iou__exec_check_fixed_vector(request, (__u64)(uintptr_t)header.msg_iov, header.msg_iovlen);
+}
+
 /* It is a copy here, and the memory is free again at once; see notify() in flow.c. */
 static enum outcome send_zc(struct request *request, attempt_t *attempt)
 {
-	if (request->sqe.ioprio & IORING_RECVSEND_FIXED_BUF)
-		return iou__done_as(request, -EFAULT);
+	int r;
+
 	if (!can_zero_copy(request->sqe.fd))
 		return iou__done_as(request, -EOPNOTSUPP);
+	r = request->sqe.ioprio & IORING_RECVSEND_FIXED_BUF ? check_fixed(request) : 0;
+	if (r < 0)
+		return iou__done_as(request, r);
 	return attempt(request);
 }
 

@@ -105,6 +105,8 @@ static enum outcome open_it(struct request *request, struct open_how how, size_t
 		return iou__to_worker(request, true);
 	if (!is_path)
 		how.flags |= O_NONBLOCK;
+	if (request->sqe.file_index)
+		how.flags |= O_CLOEXEC;
 	if (!request->is_on_worker)
 		how.resolve |= RESOLVE_CACHED;
 	fd = open_how(request, &how, size);
@@ -136,11 +138,11 @@ static enum outcome open_plainly(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	bool is_nonblock = sqe->open_flags & O_NONBLOCK;
-	int fd;
+	int fd, cloexec = sqe->file_index ? O_CLOEXEC : 0;
 
 	if (!request->is_on_worker)
 		return iou__to_worker(request, true);
-	fd = openat(sqe->fd, iou__pointer(sqe->addr), (int)sqe->open_flags | O_NONBLOCK, (mode_t)sqe->len);
+	fd = openat(sqe->fd, iou__pointer(sqe->addr), (int)sqe->open_flags | O_NONBLOCK | cloexec, (mode_t)sqe->len);
 	if (fd >= 0 && !is_nonblock)
 		clear_nonblock(fd);
 	return iou__done(request, fd);
@@ -148,11 +150,8 @@ static enum outcome open_plainly(struct request *request)
 
 enum outcome iou__exec_openat(struct request *request)
 {
-	enum outcome outcome;
+	enum outcome outcome = open_it(request, how_of(&request->sqe), sizeof(struct open_how));
 
-	if (request->sqe.file_index)
-		return iou__done_as(request, -ENXIO);
-	outcome = open_it(request, how_of(&request->sqe), sizeof(struct open_how));
 	if (outcome == OUT_DONE && (request->res == -ENOSYS || request->res == -EPERM))
 		return open_plainly(request);
 	return outcome;
@@ -164,8 +163,6 @@ enum outcome iou__exec_openat2(struct request *request)
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct open_how how = { 0 };
 
-	if (sqe->file_index)
-		return iou__done_as(request, -ENXIO);
 	if (sqe->len > sizeof(how)) {
 		if (!request->is_on_worker)
 			return iou__to_worker(request, false);

@@ -25,13 +25,29 @@ int iou__check_nop(struct request *request)
 	return request->sqe.rw_flags & ~NOP_FLAGS ? -EINVAL : 0;
 }
 
+/* It completes at once, so that there is no need to keep the file. */
+static bool names_file(const struct request *request, bool is_fixed)
+{
+	const struct files *files = &request->threads->files;
+	unsigned slot = (unsigned)request->sqe.fd;
+
+	return is_fixed ? slot < files->n && files->slots[slot] : fcntl(request->sqe.fd, F_GETFD) >= 0;
+}
+
+static bool names_buffer(const struct request *request)
+{
+	const struct fixed *fixed = &request->threads->fixed;
+
+	return request->sqe.buf_index < fixed->n && fixed->iovecs[request->sqe.buf_index].iov_base;
+}
+
 enum outcome iou__exec_nop(struct request *request)
 {
 	unsigned flags = request->sqe.rw_flags;
 
-	if (flags & NOP_FILE && (flags & NOP_FIXED_FILE || fcntl(request->sqe.fd, F_GETFD) < 0))
+	if (flags & NOP_FILE && !names_file(request, flags & NOP_FIXED_FILE))
 		return iou__done_as(request, -EBADF);
-	if (flags & NOP_FIXED_BUFFER)
+	if (flags & NOP_FIXED_BUFFER && !names_buffer(request))
 		return iou__done_as(request, -EFAULT);
 	return iou__done_as(request, flags & NOP_INJECT_RESULT ? (int)request->sqe.len : 0);
 }
@@ -67,10 +83,14 @@ int iou__check_files_update(struct request *request)
 	return request->sqe.len && !(request->sqe.flags & IOSQE_FIXED_FILE) ? 0 : -EINVAL;
 }
 
-/* No files are registered, so there is nothing to update. */
 enum outcome iou__exec_files_update(struct request *request)
 {
-	return iou__done_as(request, -ENXIO);
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct files *files = &request->threads->files;
+
+	if ((unsigned)sqe->off == IORING_FILE_INDEX_ALLOC)
+		return iou__done_as(request, iou__files_update_free(files, sqe->addr, sqe->len));
+	return iou__done_as(request, iou__files_update(files, (unsigned)sqe->off, sqe->addr, sqe->len));
 }
 
 /* Descriptors of rings are the kernel's. */
@@ -90,7 +110,15 @@ int iou__check_cancel(struct request *request)
 	return flags & IORING_ASYNC_CANCEL_ANY && flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP) ? -EINVAL : 0;
 }
 
-/* Whether this one is meant. A file is known by its descriptor: that of a duplicate is another. */
+/* A file is known by its descriptor: that of a duplicate is another. An index is none. */
+static bool is_of_file(const struct request *request, int fd)
+{
+	bool has_index = request->sqe.flags & IOSQE_FIXED_FILE && !request->file;
+
+	return request->opcode->flags & TAKES_FILE && !has_index && request->sqe.fd == fd;
+}
+
+/* Whether this one is meant. */
 static bool is_meant(const struct request *request, const struct io_uring_sqe *sqe)
 {
 	unsigned flags = sqe->cancel_flags;
@@ -98,7 +126,7 @@ static bool is_meant(const struct request *request, const struct io_uring_sqe *s
 
 	if (flags & IORING_ASYNC_CANCEL_ANY)
 		return true;
-	if (flags & IORING_ASYNC_CANCEL_FD && (!(request->opcode->flags & TAKES_FILE) || request->sqe.fd != sqe->fd))
+	if (flags & IORING_ASYNC_CANCEL_FD && !is_of_file(request, sqe->fd))
 		return false;
 	if (flags & CANCEL_OP && request->sqe.opcode != sqe->len)
 		return false;
@@ -135,14 +163,25 @@ static int cancel_by_data(const struct request *request)
 	return other && other != request ? iou__flow_cancel(other) : -ENOENT;
 }
 
+/* The file by which others are to be cancelled: its descriptor takes the place of the index. */
+static bool find_file(struct request *request)
+{
+	struct io_uring_sqe *sqe = &request->sqe;
+
+	if (!(sqe->cancel_flags & IORING_ASYNC_CANCEL_FD_FIXED) && !(sqe->flags & IOSQE_FIXED_FILE))
+		return fcntl(sqe->fd, F_GETFD) >= 0;
+	request->file = iou__files_get(&request->threads->files, (unsigned)sqe->fd);
+	if (request->file)
+		sqe->fd = request->file->fd;
+	return request->file;
+}
+
 enum outcome iou__exec_cancel(struct request *request)
 {
 	unsigned flags = request->sqe.cancel_flags;
 	bool is_one_enough = !(flags & (IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY));
 
-	if (flags & IORING_ASYNC_CANCEL_FD &&
-	    (flags & IORING_ASYNC_CANCEL_FD_FIXED || request->sqe.flags & IOSQE_FIXED_FILE ||
-	     fcntl(request->sqe.fd, F_GETFD) < 0))
+	if (flags & IORING_ASYNC_CANCEL_FD && !find_file(request))
 		return iou__done_as(request, -EBADF);
 	if (is_one_enough && !(flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP)))
 		return iou__done_as(request, cancel_by_data(request));

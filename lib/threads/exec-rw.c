@@ -3,6 +3,7 @@
  * Reading and writing. First with RWF_NOWAIT: what is cached is there, and what is not says so. Then a file on a disk is
  * for a worker, and all else is waited for.
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -78,10 +79,33 @@ int iou__check_vector(struct request *request)
 	return 0;
 }
 
-/* There are no registered buffers without a ring yet. */
-enum outcome iou__exec_fixed(struct request *request)
+/* Registered buffers. */
+
+int iou__exec_check_fixed(struct request *request)
 {
-	return iou__done_as(request, -EFAULT);
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (!request->has_fixed)
+		request->has_fixed = iou__fixed_has(&request->threads->fixed, sqe->buf_index, sqe->addr, sqe->len);
+	return request->has_fixed ? 0 : -EFAULT;
+}
+
+int iou__exec_check_fixed_vector(struct request *request, __u64 address, size_t n)
+{
+	const struct fixed *fixed = &request->threads->fixed;
+	struct iovec iovec;
+
+	for (size_t i = 0; !request->has_fixed && i < n; i++) {
+		int r = n > IOV_MAX ? -EINVAL : iou__peek(address + i * sizeof(iovec), &iovec, sizeof(iovec));
+		__u64 begin = (__u64)(uintptr_t)iovec.iov_base;
+
+		if (r < 0)
+			return r;
+		if (!iovec.iov_len || !iou__fixed_has(fixed, request->sqe.buf_index, begin, iovec.iov_len))
+			return -EFAULT;
+	}
+	request->has_fixed = true;
+	return 0;
 }
 
 /* Vectors. */
@@ -274,6 +298,38 @@ enum outcome iou__exec_write(struct request *request)
 enum outcome iou__exec_writev(struct request *request)
 {
 	return read_or_write(request, true, pwritev2, EPOLLOUT);
+}
+
+/* With registered buffers: that there is no file comes before that there is no buffer. */
+static enum outcome fixed(struct request *request, bool is_vectored, attempt_t *attempt)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int r = is_vectored ? iou__exec_check_fixed_vector(request, sqe->addr, sqe->len)
+			    : iou__exec_check_fixed(request);
+
+	if (r < 0)
+		return iou__done_as(request, fcntl(sqe->fd, F_GETFD) < 0 ? -EBADF : r);
+	return attempt(request);
+}
+
+enum outcome iou__exec_read_fixed(struct request *request)
+{
+	return fixed(request, false, iou__exec_read);
+}
+
+enum outcome iou__exec_readv_fixed(struct request *request)
+{
+	return fixed(request, true, iou__exec_readv);
+}
+
+enum outcome iou__exec_write_fixed(struct request *request)
+{
+	return fixed(request, false, iou__exec_write);
+}
+
+enum outcome iou__exec_writev_fixed(struct request *request)
+{
+	return fixed(request, true, iou__exec_writev);
 }
 
 /* Multishot reads. */

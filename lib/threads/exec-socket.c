@@ -26,6 +26,12 @@ static int check_flags(const struct request *request, unsigned flags)
 	return request->sqe.file_index && flags & SOCK_CLOEXEC ? -EINVAL : 0;
 }
 
+/* As descriptors of the engine's own have to be. */
+static int cloexec_of(const struct io_uring_sqe *sqe)
+{
+	return sqe->file_index ? SOCK_CLOEXEC : 0;
+}
+
 int iou__check_socket(struct request *request)
 {
 	return check_flags(request, (unsigned)request->sqe.off & ~0xfU);
@@ -35,9 +41,7 @@ enum outcome iou__exec_socket(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if (sqe->file_index)
-		return iou__done_as(request, -ENXIO);
-	return iou__done(request, socket(sqe->fd, (int)sqe->off, (int)sqe->len));
+	return iou__done(request, socket(sqe->fd, (int)sqe->off | cloexec_of(sqe), (int)sqe->len));
 }
 
 enum outcome iou__exec_bind(struct request *request)
@@ -135,7 +139,8 @@ int iou__check_accept(struct request *request)
 static int accept_one(const struct io_uring_sqe *sqe)
 {
 	int flags = iou__exec_set_nonblock(sqe->fd);
-	int fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2), (int)sqe->accept_flags);
+	int fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2),
+			 (int)sqe->accept_flags | cloexec_of(sqe));
 
 	iou__exec_restore(sqe->fd, flags);
 	return fd;
@@ -153,8 +158,6 @@ enum outcome iou__exec_accept(struct request *request)
 
 	if (has_to_wait_first(request))
 		return iou__watch(request, sqe->fd, EPOLLIN);
-	if (sqe->file_index)
-		return iou__done_as(request, -ENXIO);
 	for (int i = 0; i < MAX_MULTISHOT && iou__flow_has_room(request->threads); i++) {
 		int fd = accept_one(sqe);
 
@@ -165,6 +168,10 @@ enum outcome iou__exec_accept(struct request *request)
 			continue;
 		if (fd < 0 || !(sqe->ioprio & IORING_ACCEPT_MULTISHOT))
 			return iou__done(request, fd);
+		if (sqe->file_index)
+			fd = iou__files_install(&request->threads->files, sqe->file_index, fd);
+		if (fd < 0)
+			return iou__done_as(request, fd);
 		iou__flow_post_more(request, fd, 0);
 	}
 	return OUT_AGAIN;

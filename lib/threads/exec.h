@@ -13,14 +13,15 @@ typedef int check_t(struct request *request);
 
 /* exec-rw.c */
 attempt_t iou__exec_read, iou__exec_write, iou__exec_readv, iou__exec_writev, iou__exec_read_multishot;
-attempt_t iou__exec_fixed;
+attempt_t iou__exec_read_fixed, iou__exec_write_fixed, iou__exec_readv_fixed, iou__exec_writev_fixed;
 check_t iou__check_read_multishot, iou__check_vector;
 
 /* exec-file.c: by descriptor */
 attempt_t iou__exec_fsync, iou__exec_sync_file_range, iou__exec_fallocate, iou__exec_fadvise, iou__exec_madvise;
 attempt_t iou__exec_ftruncate, iou__exec_close, iou__exec_fsetxattr, iou__exec_fgetxattr, iou__exec_epoll_ctl;
-attempt_t iou__exec_pipe, iou__exec_splice, iou__exec_tee;
+attempt_t iou__exec_fixed_fd_install, iou__exec_pipe, iou__exec_splice, iou__exec_tee;
 check_t iou__check_fsync, iou__check_close, iou__check_splice, iou__check_epoll_ctl, iou__check_pipe;
+check_t iou__check_fixed_fd_install;
 
 /* exec-path.c: by path */
 attempt_t iou__exec_openat, iou__exec_openat2, iou__exec_statx, iou__exec_renameat, iou__exec_unlinkat;
@@ -50,6 +51,13 @@ check_t iou__check_provide_buffers, iou__check_remove_buffers, iou__check_files_
 
 /* The file is one whose reads and writes may wait for a disk, rather than for somebody else. */
 bool iou__is_disk(int fd);
+
+/*
+ * Whether the memory of the SQE is in the registered buffer that it names; or that of n iovecs at an address. Asked once,
+ * when the request begins: 0 or -errno.
+ */
+int iou__exec_check_fixed(struct request *request);
+int iou__exec_check_fixed_vector(struct request *request, __u64 address, size_t n);
 
 /* Whether it is ready for one of these (EPOLL*), or not open at all. */
 bool iou__is_ready(int fd, uint32_t events);

@@ -56,10 +56,21 @@ static int notify(struct request *request, int res)
 	return request->sqe.ioprio & IORING_SEND_ZC_REPORT_USAGE ? (int)IORING_NOTIF_USAGE_ZC_COPIED : 0;
 }
 
+/* What is registered may be closed from here on. */
+static void let_go_of_files(struct request *request)
+{
+	struct files *files = &request->threads->files;
+
+	iou__files_put(files, request->file);
+	iou__files_put(files, request->file_in);
+	request->file = request->file_in = NULL;
+}
+
 static void finish(struct request *request, int res)
 {
 	struct threads *threads = request->threads;
 
+	let_go_of_files(request);
 	request->res = res;
 	if (iou__queue_is_empty(&threads->done) && iou__flow_has_room(threads)) {
 		post(threads, request, res, request->cqe_flags);
@@ -106,7 +117,7 @@ static void end_limit(struct request *request, struct request **next)
 
 static bool has_file(const struct request *request)
 {
-	return !(request->sqe.flags & IOSQE_FIXED_FILE) && fcntl(request->sqe.fd, F_GETFD) >= 0;
+	return request->file || (!(request->sqe.flags & IOSQE_FIXED_FILE) && fcntl(request->sqe.fd, F_GETFD) >= 0);
 }
 
 /* How much a buffer that was provided takes is known here alone. */
@@ -238,10 +249,19 @@ static void wait_for_it(struct request *request, enum outcome outcome)
 	}
 }
 
+/* Here, since the table is the loop's, and a worker may have opened it. */
+static int take_new_file(const struct request *request)
+{
+	bool is_direct = request->opcode->flags & MAKES_FILE && request->sqe.file_index && request->res >= 0;
+
+	return is_direct ? iou__files_install(&request->threads->files, request->sqe.file_index, request->res)
+			 : request->res;
+}
+
 static void handle(struct request *request, enum outcome outcome)
 {
 	if (outcome == OUT_DONE) {
-		complete(request, request->res);
+		complete(request, take_new_file(request));
 		return;
 	}
 	/* One that is filled in part stays with who does so. */

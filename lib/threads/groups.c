@@ -98,6 +98,8 @@ int iou__groups_provide(struct groups *groups, const struct io_uring_sqe *sqe)
 {
 	struct group *group = find_or_make(groups, sqe->buf_group);
 
+	if (group && group->ring)
+		return -EINVAL;
 	return group ? provide(group, sqe) : -ENOMEM;
 }
 
@@ -115,12 +117,81 @@ int iou__groups_remove(struct groups *groups, const struct io_uring_sqe *sqe)
 	struct group *group = find(groups, sqe->buf_group);
 	size_t n = (unsigned)sqe->fd;
 
-	if (!group)
-		return -ENOENT;
+	if (!group || group->ring)
+		return group ? -EINVAL : -ENOENT;
 	n = n < group->n ? n : group->n;
 	group->first += n;
 	group->n -= n;
 	return (int)n;
+}
+
+/* Rings. Their tail is in the first entry, in a place that a buffer does not need. */
+
+int iou__groups_add_ring(struct groups *groups, const struct io_uring_buf_reg *reg)
+{
+	struct group *group = find_or_make(groups, reg->bgid);
+
+	if (!group)
+		return -ENOMEM;
+	if (group->ring || group->n)
+		return -EEXIST;
+	group->ring = iou__pointer(reg->ring_addr);
+	group->mask = (uint16_t)(reg->ring_entries - 1);
+	group->head = 0;
+	return 0;
+}
+
+int iou__groups_remove_ring(struct groups *groups, unsigned id)
+{
+	struct group *group = find(groups, id);
+
+	if (!group)
+		return -ENOENT;
+	if (!group->ring)
+		return -EINVAL;
+	group->ring = NULL;
+	return 0;
+}
+
+static bool take_from_ring(struct group *group, struct buffer *buffer)
+{
+	const struct io_uring_buf *from = &group->ring->bufs[group->head & group->mask];
+
+	if (group->head == __atomic_load_n(&group->ring->tail, __ATOMIC_ACQUIRE))
+		return false;
+	*buffer = (struct buffer){ from->addr, from->len, from->bid, true };
+	group->head++;
+	return true;
+}
+
+/* Ahead of the others; that place is free, since what was there has been taken. */
+static void give_back_to_ring(struct group *group, const struct buffer *buffer)
+{
+	struct io_uring_buf *to = &group->ring->bufs[--group->head & group->mask];
+
+	to->addr = buffer->addr;
+	to->len = buffer->len;
+	to->bid = buffer->id;
+}
+
+static bool take_from_list(struct group *group, struct buffer *buffer)
+{
+	if (!group->n)
+		return false;
+	*buffer = group->buffers[group->first++];
+	group->n--;
+	return true;
+}
+
+/* There is room: it comes from there, and what is provided since has made its own. */
+static void give_back_to_list(struct group *group, const struct buffer *buffer)
+{
+	if (group->first > 0) {
+		group->buffers[--group->first] = *buffer;
+		group->n++;
+	} else if (make_room(group, 1)) {
+		add(group, *buffer);
+	}
 }
 
 int iou__groups_take(struct groups *groups, struct request *request)
@@ -132,26 +203,21 @@ int iou__groups_take(struct groups *groups, struct request *request)
 	/* Senders are told the difference: so does the kernel. */
 	if (!group && request->sqe.opcode == IORING_OP_SEND)
 		return -ENOENT;
-	if (!group || !group->n)
+	if (!group || !(group->ring ? take_from_ring : take_from_list)(group, &request->buffer))
 		return -ENOBUFS;
-	request->buffer = group->buffers[group->first++];
-	group->n--;
 	return 0;
 }
 
-/* There is room: it comes from there, and what is provided since has made its own. */
 void iou__groups_give_back(struct groups *groups, struct request *request)
 {
 	struct group *group = find(groups, request->sqe.buf_group);
 
 	if (!request->buffer.is_taken)
 		return;
-	if (group->first > 0) {
-		group->buffers[--group->first] = request->buffer;
-		group->n++;
-	} else if (make_room(group, 1)) {
-		add(group, request->buffer);
-	}
+	if (group && group->ring)
+		give_back_to_ring(group, &request->buffer);
+	else if (group)
+		give_back_to_list(group, &request->buffer);
 	request->buffer.is_taken = false;
 }
 

@@ -29,8 +29,8 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_WRITEV] = { iou__exec_writev, iou__check_vector, RW, 0 },
 	[IORING_OP_FSYNC] = { iou__exec_fsync, iou__check_fsync, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 			      ADDR | BUF | FILE_INDEX },
-	[IORING_OP_READ_FIXED] = { iou__exec_fixed, NULL, RW, 0 },
-	[IORING_OP_WRITE_FIXED] = { iou__exec_fixed, NULL, RW, 0 },
+	[IORING_OP_READ_FIXED] = { iou__exec_read_fixed, NULL, RW, 0 },
+	[IORING_OP_WRITE_FIXED] = { iou__exec_write_fixed, NULL, RW, 0 },
 	[IORING_OP_POLL_ADD] = { iou__exec_poll, iou__check_poll, TAKES_FILE, OFF | ADDR | BUF },
 	[IORING_OP_POLL_REMOVE] = { iou__exec_poll_remove, iou__check_poll_remove, 0, BUF | FILE_INDEX },
 	[IORING_OP_SYNC_FILE_RANGE] = { iou__exec_sync_file_range, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
@@ -40,13 +40,13 @@ static const struct opcode opcodes[N_OPCODES] = {
 				OFF | FILE_INDEX },
 	[IORING_OP_TIMEOUT] = { iou__exec_timeout, iou__check_timeout, 0, BUF | FILE_INDEX },
 	[IORING_OP_TIMEOUT_REMOVE] = { iou__exec_timeout_remove, iou__check_timeout_remove, 0, LEN | BUF | FILE_INDEX },
-	[IORING_OP_ACCEPT] = { iou__exec_accept, iou__check_accept, TAKES_FILE | TAKES_IOPRIO, LEN | BUF },
+	[IORING_OP_ACCEPT] = { iou__exec_accept, iou__check_accept, TAKES_FILE | TAKES_IOPRIO | MAKES_FILE, LEN | BUF },
 	[IORING_OP_ASYNC_CANCEL] = { iou__exec_cancel, iou__check_cancel, 0, OFF | FILE_INDEX },
 	[IORING_OP_LINK_TIMEOUT] = { iou__exec_unsupported, iou__check_link_timeout, 0, BUF | FILE_INDEX },
 	[IORING_OP_CONNECT] = { iou__exec_connect, iou__check_connect, TAKES_FILE, LEN | FLAGS | BUF | FILE_INDEX },
 	[IORING_OP_FALLOCATE] = { iou__exec_fallocate, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 				  FLAGS | BUF | FILE_INDEX },
-	[IORING_OP_OPENAT] = { iou__exec_openat, iou__check_openat, REFUSES_FIXED, BUF },
+	[IORING_OP_OPENAT] = { iou__exec_openat, iou__check_openat, REFUSES_FIXED | MAKES_FILE, BUF },
 	[IORING_OP_CLOSE] = { iou__exec_close, iou__check_close, REFUSES_FIXED, OFF | ADDR | LEN | FLAGS | BUF },
 	[IORING_OP_FILES_UPDATE] = { iou__exec_files_update, iou__check_files_update, 0, FLAGS | FILE_INDEX },
 	[IORING_OP_STATX] = { iou__exec_statx, iou__check_statx, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN,
@@ -58,7 +58,7 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_SEND] = { iou__exec_send, iou__check_send, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER, 0 },
 	[IORING_OP_RECV] = { iou__exec_recv, iou__check_recv, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER,
 			     OFF | FILE_INDEX },
-	[IORING_OP_OPENAT2] = { iou__exec_openat2, iou__check_openat2, REFUSES_FIXED, BUF },
+	[IORING_OP_OPENAT2] = { iou__exec_openat2, iou__check_openat2, REFUSES_FIXED | MAKES_FILE, BUF },
 	[IORING_OP_EPOLL_CTL] = { iou__exec_epoll_ctl, iou__check_epoll_ctl, 0, BUF | FILE_INDEX },
 	[IORING_OP_SPLICE] = { iou__exec_splice, iou__check_splice, TAKES_FILE, 0 },
 	[IORING_OP_PROVIDE_BUFFERS] = { iou__exec_provide_buffers, iou__check_provide_buffers, 0, FLAGS | FILE_INDEX },
@@ -82,7 +82,7 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_SETXATTR] = { iou__exec_setxattr, iou__check_setxattr, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_FGETXATTR] = { iou__exec_fgetxattr, iou__check_fgetxattr, TAKES_FILE | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_GETXATTR] = { iou__exec_getxattr, iou__check_getxattr, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN, 0 },
-	[IORING_OP_SOCKET] = { iou__exec_socket, iou__check_socket, 0, ADDR | FLAGS | BUF },
+	[IORING_OP_SOCKET] = { iou__exec_socket, iou__check_socket, MAKES_FILE, ADDR | FLAGS | BUF },
 	[IORING_OP_URING_CMD] = { iou__exec_unsupported, NULL, TAKES_FILE, 0 },
 	[IORING_OP_SEND_ZC] = { iou__exec_send_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO | NOTIFIES, 0 },
 	[IORING_OP_SENDMSG_ZC] = { iou__exec_sendmsg_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO | NOTIFIES,
@@ -92,7 +92,7 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[OP_FUTEX_WAIT] = { iou__exec_futex_wait, iou__check_futex, 0, LEN | FLAGS | BUF | FILE_INDEX },
 	[OP_FUTEX_WAKE] = { iou__exec_futex_wake, iou__check_futex, 0, LEN | FLAGS | BUF | FILE_INDEX },
 	[OP_FUTEX_WAITV] = { iou__exec_futex_waitv, NULL, 0, FD | OFF | FLAGS | BUF | FILE_INDEX | ADDR3 },
-	[OP_FIXED_FD_INSTALL] = { iou__exec_unsupported, NULL, TAKES_FILE,
+	[OP_FIXED_FD_INSTALL] = { iou__exec_fixed_fd_install, iou__check_fixed_fd_install, TAKES_FILE,
 				  OFF | ADDR | LEN | BUF | FILE_INDEX | ADDR3 },
 	[OP_FTRUNCATE] = { iou__exec_ftruncate, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 			   ADDR | LEN | FLAGS | BUF | FILE_INDEX | ADDR3 },
@@ -100,8 +100,8 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[OP_LISTEN] = { iou__exec_listen, NULL, TAKES_FILE, OFF | ADDR | FLAGS | BUF | FILE_INDEX },
 	[OP_RECV_ZC] = { iou__exec_unsupported, NULL, TAKES_FILE | TAKES_IOPRIO, 0 },
 	[OP_EPOLL_WAIT] = { iou__exec_epoll_wait, NULL, TAKES_FILE, OFF | FLAGS | BUF | FILE_INDEX },
-	[OP_READV_FIXED] = { iou__exec_fixed, NULL, RW, 0 },
-	[OP_WRITEV_FIXED] = { iou__exec_fixed, NULL, RW, 0 },
+	[OP_READV_FIXED] = { iou__exec_readv_fixed, iou__check_vector, RW, 0 },
+	[OP_WRITEV_FIXED] = { iou__exec_writev_fixed, iou__check_vector, RW, 0 },
 	[OP_PIPE] = { iou__exec_pipe, iou__check_pipe, 0, FD | OFF | ADDR3 },
 };
 
@@ -175,12 +175,22 @@ static enum outcome attempt_without_file(struct request *request)
 	return iou__done_as(request, r < 0 ? r : request->res);
 }
 
+/* From when it begins the request has the file, whatever becomes of the table. */
+static bool has_registered_file(struct request *request)
+{
+	if (request->file)
+		return true;
+	request->file = iou__files_get(&request->threads->files, (unsigned)request->sqe.fd);
+	if (request->file)
+		request->sqe.fd = request->file->fd;
+	return request->file;
+}
+
 static enum outcome try_in_loop(struct request *request)
 {
 	const struct opcode *opcode = request->opcode;
 
-	/* Files cannot be registered without a ring yet. */
-	if (opcode->flags & TAKES_FILE && request->sqe.flags & IOSQE_FIXED_FILE)
+	if (opcode->flags & TAKES_FILE && request->sqe.flags & IOSQE_FIXED_FILE && !has_registered_file(request))
 		return iou__done_as(request, -EBADF);
 	if (opcode->flags & IS_SLOW)
 		return iou__to_worker(request, true);

@@ -40,6 +40,7 @@ enum {
 	SELECTS_BUFFER = 1 << 3,
 	KEEPS_CHAIN = 1 << 5, /* what is linked behind it goes on if it fails once it has begun: so does the kernel */
 	NOTIFIES = 1 << 6,    /* has a second completion */
+	MAKES_FILE = 1 << 7,  /* which file_index sends to the table of registered ones */
 	IS_SLOW = 1 << 4,     /* for a worker at once: nothing tells beforehand whether it blocks on a disk */
 };
 

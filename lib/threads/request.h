@@ -12,10 +12,13 @@
  *	watches.c   readiness, by epoll
  *	timeline.c  points in time
  *	groups.c    provided buffers
+ *	files.c     registered files
+ *	fixed.c     registered buffers
  *	requests.c  the engine's state, and the requests in it
  *	exec-*.c    what the opcodes do: system calls; exec-timeout.c also what time does to requests
  *	opcodes.c   the table of opcodes, and what the kernel checks before it begins
  *	flow.c      from an attempt to the next, to the completion, to what is linked behind
+ *	register.c  io_uring_register(2)
  *	turn.c      what a turn does, and how it waits
  *	threads.c   the engine
  */
@@ -31,6 +34,7 @@
 
 #include "../queue.h"
 
+struct file;
 struct opcode;
 struct threads;
 
@@ -71,10 +75,12 @@ struct request {
 	struct threads *threads;
 	struct request *next;          /* what is linked behind it */
 	struct request *limit;         /* the linked timeout that limits it; and for that one, what it limits */
+	struct file *file, *file_in;   /* registered ones that it has; sqe has their descriptors then */
 	uint8_t place;                 /* enum place */
 	uint8_t outcome;               /* a worker's attempt came to this */
 	bool is_on_worker;             /* the attempt may block */
 	bool is_read_first;            /* what it points to is read before it begins, as the kernel does */
+	bool has_fixed;                /* its memory was in a registered buffer when it began */
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
 	bool is_unwatchable;           /* epoll does not take its descriptor */

@@ -5,6 +5,8 @@
 
 #include "../engine.h"
 #include "../uring.h"
+#include "files.h"
+#include "fixed.h"
 #include "groups.h"
 #include "iopool.h"
 #include "request.h"
@@ -29,6 +31,8 @@ struct threads {
 	struct watches watches;
 	struct iopool iopool;
 	struct groups groups;
+	struct files files;
+	struct fixed fixed;
 	int timer_fd;         /* for who watches the epoll set, or -1 */
 	uint64_t timer_is_at; /* what it is set to */
 	unsigned n_unpolled;  /* turns since the epoll set was looked at */

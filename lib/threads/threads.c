@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "flow.h"
+#include "register.h"
 #include "timeline.h"
 #include "turn.h"
 
@@ -117,6 +118,11 @@ static int resize(struct engine *engine, unsigned entries, bool is_idle)
 	return make_queues(threads, entries, n);
 }
 
+static int do_register(struct engine *engine, unsigned opcode, const void *arg, unsigned n)
+{
+	return iou__threads_register(threads_of(engine), opcode, arg, n);
+}
+
 static struct io_uring *uring_of(struct engine *engine)
 {
 	return &threads_of(engine)->dummy.ring;
@@ -133,6 +139,8 @@ static void let_go(struct engine *engine, bool is_owner)
 static void free_memory(struct threads *threads)
 {
 	iou__groups_destroy(&threads->groups);
+	iou__fixed_destroy(&threads->fixed);
+	iou__files_destroy(&threads->files);
 	iou__watches_destroy(&threads->watches);
 	if (threads->timer_fd >= 0)
 		close(threads->timer_fd);
@@ -164,6 +172,7 @@ static const struct engine_verbs verbs = {
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,
+	.do_register = do_register,
 	.uring = uring_of,
 	.let_go = let_go,
 	.free = release,
@@ -203,6 +212,7 @@ int iou__threads_new(const struct threads_config *config, struct ops *ops, struc
 	ops->extra = sizeof(struct request);
 	threads->timer_fd = threads->watches.epoll_fd = threads->iopool.wake_fd = -1;
 	threads->timer_is_at = TIMELINE_NEVER;
+	iou__files_init(&threads->files, &threads->watches);
 	iou__queue_init(&threads->ready);
 	iou__queue_init(&threads->timeline);
 	iou__queue_init(&threads->done);

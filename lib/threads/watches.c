@@ -160,6 +160,18 @@ void iou__watches_remove(struct watches *watches, struct request *request)
 		disarm(watches, watch, request->watch_fd);
 }
 
+/* epoll goes on watching what is closed as long as others have the same open file: the program, say. */
+void iou__watches_forget(struct watches *watches, int fd)
+{
+	struct watch *watch = (size_t)fd < watches->n ? watches->by_fd[fd] : NULL;
+
+	if (!watch || !watch->is_known)
+		return;
+	control(watches, watch, fd, EPOLL_CTL_DEL, 0);
+	watch->armed = 0;
+	watch->is_known = false;
+}
+
 static void wake(struct watches *watches, struct request *request, uint32_t events, struct queue *out)
 {
 	iou__queue_remove(&request->node);

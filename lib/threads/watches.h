@@ -41,6 +41,9 @@ int iou__watches_add(struct watches *watches, struct request *request);
 /* It waits no longer. */
 void iou__watches_remove(struct watches *watches, struct request *request);
 
+/* Nobody waits for this descriptor, and it is about to be closed. */
+void iou__watches_forget(struct watches *watches, int fd);
+
 /* Something has come for a descriptor: who waits for it goes to the end of the queue out, in order. */
 void iou__watches_tell(struct watches *watches, uint64_t data, uint32_t events, struct queue *out);
 

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fixed.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peek.h"
+
+#define MAX_BUFFERS (1U << 14)     /* the kernel's IORING_MAX_REG_BUFFERS */
+#define MAX_LENGTH (1ULL << 30)    /* of one */
+#define MAX_TRANSFER 0x7ffff000ULL /* the kernel's MAX_RW_COUNT */
+
+/* The kernel looks at each page; here the first and the last have to do, and a bad one between tells when it is used. */
+static int check(const struct iovec *iovec)
+{
+	__u64 address = (__u64)(uintptr_t)iovec->iov_base, last = address + iovec->iov_len - 1;
+	char byte = 0;
+	int r;
+
+	if (!iovec->iov_base)
+		return iovec->iov_len ? -EFAULT : 0;
+	if (!iovec->iov_len || iovec->iov_len > MAX_LENGTH)
+		return -EFAULT;
+	if (last < address)
+		return -EOVERFLOW;
+	r = iou__peek(address, &byte, 1);
+	return r < 0 ? r : iou__peek(last, &byte, 1);
+}
+
+int iou__fixed_register(struct fixed *fixed, const struct iovec *iovecs, unsigned n)
+{
+	if (fixed->n)
+		return -EBUSY;
+	if (!n || n > MAX_BUFFERS)
+		return -EINVAL;
+	for (unsigned i = 0; i < n; i++) {
+		int r = check(&iovecs[i]);
+
+		if (r < 0)
+			return r;
+	}
+	fixed->iovecs = calloc(n, sizeof(iovecs[0]));
+	if (!fixed->iovecs)
+		return -ENOMEM;
+	memcpy(fixed->iovecs, iovecs, n * sizeof(iovecs[0]));
+	fixed->n = n;
+	return 0;
+}
+
+void iou__fixed_destroy(struct fixed *fixed)
+{
+	free(fixed->iovecs);
+	*fixed = (struct fixed){ 0 };
+}
+
+int iou__fixed_unregister(struct fixed *fixed)
+{
+	if (!fixed->n)
+		return -ENXIO;
+	iou__fixed_destroy(fixed);
+	return 0;
+}
+
+bool iou__fixed_has(const struct fixed *fixed, unsigned index, __u64 address, __u64 length)
+{
+	const struct iovec *iovec = index < fixed->n ? &fixed->iovecs[index] : NULL;
+	__u64 begin, end;
+
+	if (!iovec || !iovec->iov_base || length > MAX_TRANSFER || __builtin_add_overflow(address, length, &end))
+		return false;
+	begin = (__u64)(uintptr_t)iovec->iov_base;
+	return address >= begin && end <= begin + iovec->iov_len;
+}
