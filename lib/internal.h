@@ -13,6 +13,8 @@
  *	config.c   the structs that programs pass
  *	info.c     what an instance tells of itself
  *	fd.c       the descriptor for foreign loops
+ *	register.c registered files and buffers
+ *	buffers.c  provided buffers
  *	choice.c   which engine, and why
  *	iou.c      life cycle
  */
@@ -82,6 +84,8 @@ struct iou_t {
 	int epoll_fd;                         /* iou_fd(), or -1 */
 	int timer_fd;                         /* in it, for the timeouts that are kept */
 	uint64_t timer_due_ns;                /* what it is set to, 0: nothing */
+
+	struct queue buffers; /* iou_buffers_t, which may outlive this */
 
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
 	void *foreign_cqe_data;
@@ -224,6 +228,17 @@ void iou__expose(iou_t *iou);
  * engine has failed, the engine is let go of. 0, -ETIME, or the -errno that ended the engine.
  */
 int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter);
+
+/* register.c */
+
+/* Whether the calling thread may register something now. 0 or -errno; what is taken back may be so at the end as well. */
+int iou__may_register(iou_t *iou);
+int iou__may_unregister(iou_t *iou);
+
+/* buffers.c */
+
+/* The instance ends: those that are left are the program's alone. */
+void iou__buffers_leave(iou_t *iou);
 
 /* choice.c */
 

@@ -44,6 +44,7 @@ static void init(iou_t *iou, const iou_config_t *config)
 	iou__ops_init(&iou->ops);
 	iou__stage_init(&iou->stage);
 	iou__queue_init(&iou->inbox);
+	iou__queue_init(&iou->buffers);
 	iou__timeouts_init(&iou->timeouts, &iou->ops, &iou->stage, &iou->inbox);
 	iou->spin.max_ns = config->spin_ns;
 	iou->spins_for_all = config->flags & IOU_SPIN && config->spin_ns && sysconf(_SC_NPROCESSORS_ONLN) > 1;
@@ -73,6 +74,7 @@ static void destroy_engine(iou_t *iou, bool is_owner)
 /* Takes half-built instances. Threads and the engine are gone. */
 static void destroy(iou_t *iou)
 {
+	iou__buffers_leave(iou);
 	iou__fd_destroy(iou);
 	iou__cq_destroy(&iou->cq);
 	iou__timeouts_destroy(&iou->timeouts);

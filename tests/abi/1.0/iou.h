@@ -76,6 +76,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include <liburing.h>
 
@@ -150,8 +151,8 @@ typedef struct iou_op_t {
 /**
  * Threads and epoll in user space carry out the same SQEs, with the same results. What differs:
  *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC are -EOPNOTSUPP; zero-copy sends copy;
- *   - iou_ring() is a dummy on which nothing can be registered, so there are no fixed files (-EBADF) and buffers
- *     (-EFAULT) yet, and ring messages (IORING_OP_MSG_RING) have no ring to go to (-EBADFD);
+ *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; ring messages
+ *     (IORING_OP_MSG_RING) have no ring to go to (-EBADFD);
  *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
  *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
@@ -347,8 +348,10 @@ int iou_drain(iou_t *iou, const struct timespec *timeout);
  *
  * At any time, also in callbacks, with ops in flight and everything that is registered, where the kernel can do that
  * in place (Linux 6.13, for rings that have IORING_SETUP_DEFER_TASKRUN, see iou_info(), once they have flushed or
- * run). Elsewhere the ring is built anew, and then ops that the kernel has, and registered files or buffers that can
- * be seen in the ring's fdinfo, make it -EBUSY. What else was registered through iou_ring() does not survive that.
+ * run). Elsewhere the ring is built anew. Then ops that the kernel has make it -EBUSY, and so do files or buffers that were
+ * registered through iou_ring(), as far as the ring's fdinfo shows them; what else was does not survive that. Files, and
+ * buffers of iou_buffers_new(), that were registered through the library are taken along by Linux 6.8 and newer, before
+ * that they are -EBUSY. With registered files the calling thread becomes the loop thread, as if it had flushed.
  *
  * @param entries as for iou_new().
  * @returns 0; or, with the ring as it was,
@@ -360,7 +363,8 @@ int iou_drain(iou_t *iou, const struct timespec *timeout);
 int iou_resize(iou_t *iou, unsigned entries);
 
 /**
- * The ring, for liburing's registrations (files, buffers, buffer rings). Not for submitting before the first run.
+ * The ring, for what liburing registers and the library does not (files and buffers are registered with
+ * iou_register_files() and its like, on either engine). Not for submitting before the first run.
  * SQEs that the program submits through it complete as foreign_cqe; they are not seen by iou_pending(), iou_resize()
  * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
  * iou_free().
@@ -371,6 +375,127 @@ int iou_resize(iou_t *iou, unsigned entries);
  * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
  */
 struct io_uring *iou_ring(iou_t *iou);
+/** @} */
+
+/** @name Files and buffers that are registered
+ * What requests name by an index, so that the kernel need not look it up each time. All of it works on both engines, and
+ * survives iou_resize(). The loop thread only. What a request that has begun needs stays until it has completed, whatever
+ * is unregistered.
+ *
+ * The table of files is as well filled and emptied by requests: IORING_OP_FILES_UPDATE, and direct descriptors, which are
+ * opened into a slot (io_uring_prep_openat_direct(), _accept_direct(), _multishot_accept_direct(), _socket_direct(), ...)
+ * and closed in it (io_uring_prep_close_direct()). Threads keep a descriptor of their own for each file, which counts
+ * for RLIMIT_NOFILE.
+ *
+ * The errnos below are the kernel's; all of these also return
+ *   - -EINVAL for a NULL instance, -EPERM: not the loop thread, -EOWNERDEAD: in a forked child;
+ *   - -ESHUTDOWN, where something is to be registered: iou_free() or iou_drain() is delivering;
+ *   - any other errno: the ring has failed for good (see iou_run()).
+ * @{ */
+
+/**
+ * Register files: requests with IOSQE_FIXED_FILE have a slot of the table, from 0 on, in place of a descriptor. The
+ * descriptors may be closed then.
+ *
+ * @param fds n descriptors, -1 where a slot is to be empty; NULL: all are. Not kept.
+ * @param n how many slots.
+ * @returns 0; or
+ *   - -EBUSY: some are registered already; -EINVAL: n is 0;
+ *   - -EBADF: one is no descriptor, or that of a ring, or was opened with O_PATH;
+ *   - -EMFILE: n is more than RLIMIT_NOFILE or 1,048,576; with threads also: no more descriptors; -ENOMEM: no memory.
+ */
+int iou_register_files(iou_t *iou, const int *fds, unsigned n);
+
+/**
+ * Replace n of the registered files, from slot offset on.
+ *
+ * @param fds n descriptors; -1: empty the slot; IORING_REGISTER_FILES_SKIP: leave it.
+ * @returns how many were replaced or left: n, or fewer where there was no more memory or descriptors, or one was of a
+ *          kind that cannot be registered; or
+ *   - -ENXIO: no files are registered; -EINVAL: the table is not so long, fds is NULL or n is 0; -EOVERFLOW;
+ *   - -EBADF: one is no descriptor, and nothing was replaced; or the first cannot be registered, and its slot is empty;
+ *   - -EMFILE, -ENOMEM as above.
+ */
+int iou_register_files_update(iou_t *iou, unsigned offset, const int *fds, unsigned n);
+
+/**
+ * Undo iou_register_files().
+ *
+ * @returns 0; or -ENXIO: no files are registered.
+ */
+int iou_unregister_files(iou_t *iou);
+
+/**
+ * Register buffers for io_uring_prep_read_fixed(), io_uring_prep_write_fixed() and their like, which name one by its
+ * buf_index, from 0 on, and any part of its memory. The memory is the program's, and has to stay until it is unregistered
+ * and the last request has had its final callback. The kernel pins it, which may count for RLIMIT_MEMLOCK.
+ *
+ * @param iovecs n buffers; a base of NULL and a length of 0 leave one out. Not kept.
+ * @param n how many; at most 16,384.
+ * @returns 0; or
+ *   - -EBUSY: some are registered already; -EINVAL: iovecs is NULL, or n is 0 or too large;
+ *   - -EFAULT: memory cannot be written to (threads look at both ends only), a length is 0 or more than 1 GiB;
+ *     -EOVERFLOW;
+ *   - -ENOMEM: no memory, or more than may be locked.
+ */
+int iou_register_buffers(iou_t *iou, const struct iovec *iovecs, unsigned n);
+
+/**
+ * Undo iou_register_buffers().
+ *
+ * @returns 0; or -ENXIO: no buffers are registered.
+ */
+int iou_unregister_buffers(iou_t *iou);
+
+/**
+ * Provided buffers: a group, of which each receive or read takes one when there is something to put into it. Opaque.
+ */
+typedef struct iou_buffers_t iou_buffers_t;
+
+/**
+ * Provide n buffers of so many bytes. Requests with IOSQE_BUFFER_SELECT and this group in sqe->buf_group (recv, recvmsg,
+ * read, and their multishot kinds) take one each: IORING_CQE_F_BUFFER in op->flags says that there is one, and
+ * op->flags >> IORING_CQE_BUFFER_SHIFT is its id. A request that finds none ends with -ENOBUFS, and may be queued again
+ * when some have been recycled.
+ *
+ * The memory is the library's. Who made it frees it with iou_buffers_free(), before iou_free() or after it: what was
+ * received can be read until then.
+ *
+ * @param group 0 to 65,535; no other buffers are provided with it.
+ * @param n how many; 1 to 32,768.
+ * @param size of each, in bytes; up to INT_MAX.
+ * @param buffers set to the group; on failure it is left alone.
+ * @returns 0; or
+ *   - -EINVAL: a value is out of range, or buffers is NULL; -EEXIST: there is such a group;
+ *   - -EOPNOTSUPP: the kernel does not have this (before Linux 5.19; IORING_OP_PROVIDE_BUFFERS works from 5.7 on);
+ *   - -ENOMEM: no memory.
+ */
+int iou_buffers_new(iou_t *iou, unsigned group, unsigned n, size_t size, iou_buffers_t **buffers);
+
+/**
+ * Where the buffer is that has this id: aligned to 64 bytes. Also after iou_free(), and then in any thread.
+ *
+ * @returns it; or NULL with errno EINVAL: buffers is NULL, or there is no such id; EOWNERDEAD: in a forked child.
+ */
+void *iou_buffers_at(const iou_buffers_t *buffers, unsigned id);
+
+/**
+ * Give a buffer back to the group, for other requests to take. It must have come with a completion, and not have been
+ * given back since: two requests might else have it at once.
+ *
+ * @returns 0; or -EINVAL: buffers is NULL, or there is no such id; -ESHUTDOWN: after iou_free(); -EOWNERDEAD.
+ */
+int iou_buffers_recycle(iou_buffers_t *buffers, unsigned id);
+
+/**
+ * Withdraw the group, and free its memory. After iou_free() any thread may do so; in a forked child it releases what the
+ * child has of it.
+ *
+ * @param buffers NULL is fine.
+ * @returns 0; or, with nothing changed, -EBUSY: an op that takes from this group has been submitted and not had its final
+ *          callback (cancel it, and free the group when that has come); -EPERM: not the loop thread.
+ */
+int iou_buffers_free(iou_buffers_t *buffers);
 /** @} */
 
 /** @name Operations
