@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is about other requests, or about the ring itself. */
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "exec.h"
 #include "flow.h"
@@ -110,12 +113,20 @@ int iou__check_cancel(struct request *request)
 	return flags & IORING_ASYNC_CANCEL_ANY && flags & (IORING_ASYNC_CANCEL_FD | CANCEL_OP) ? -EINVAL : 0;
 }
 
-/* A file is known by its descriptor: that of a duplicate is another. An index is none. */
+/* Also where one is a duplicate, as registered files are; but for sandboxes that forbid to ask. */
+static bool is_same_file(int fd, int other)
+{
+	pid_t us = getpid();
+
+	return fd == other || syscall(SYS_kcmp, us, us, KCMP_FILE, (unsigned long)fd, (unsigned long)other) == 0;
+}
+
+/* An index is no descriptor. */
 static bool is_of_file(const struct request *request, int fd)
 {
 	bool has_index = request->sqe.flags & IOSQE_FIXED_FILE && !request->file;
 
-	return request->opcode->flags & TAKES_FILE && !has_index && request->sqe.fd == fd;
+	return request->opcode->flags & TAKES_FILE && !has_index && is_same_file(request->sqe.fd, fd);
 }
 
 /* Whether this one is meant. */

@@ -156,7 +156,8 @@ typedef struct iou_op_t {
  *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
  *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
- *   - cancellation by descriptor knows a file by that number, and not by its duplicates;
+ *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
+ *     which registered ones are some;
  *   - timeouts by other clocks than CLOCK_MONOTONIC do not notice that a clock is set while they wait;
  *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels) that somebody else empties at that very
  *     moment keeps its thread, and iou_free() with it, until there is more.
