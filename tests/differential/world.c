@@ -78,6 +78,20 @@ static struct slot *slot_of(const struct world *world, int i)
 	return (struct slot *)((char *)world->slots + (size_t)i * SLOT_SIZE);
 }
 
+/* Files are in the slots of their numbers, slots in the buffers of theirs. */
+static void register_things(struct world *world)
+{
+	struct iovec iovecs[N_OPS];
+	int fds[N_THINGS];
+
+	memcpy(fds, world->fds, sizeof(fds));
+	fds[A_CLOSED_ONE] = -1;
+	for (int i = 0; i < N_OPS; i++)
+		iovecs[i] = (struct iovec){ slot_of(world, i)->data, DATA_SIZE };
+	try(iou_register_files(world->iou, fds, N_THINGS) == 0, "iou_register_files");
+	try(iou_register_buffers(world->iou, iovecs, N_OPS) == 0, "iou_register_buffers");
+}
+
 void world_open(struct world *world, uint32_t engine, uint64_t seed)
 {
 	iou_config_t config = { .size = sizeof(config), .entries = 16, .engine = engine };
@@ -88,6 +102,7 @@ void world_open(struct world *world, uint32_t engine, uint64_t seed)
 	make_memory(world);
 	world->iou = iou_new_with(&config);
 	try(world->iou != NULL, "iou_new_with");
+	register_things(world);
 }
 
 /* FNV-1a, of what the op may have written. */
@@ -157,10 +172,50 @@ static int record(void *data)
 	return 0;
 }
 
+/* The same, by registered buffer: the op's own, but for one that is not registered. */
+static void use_buffer(struct world *world, struct io_uring_sqe *sqe)
+{
+	if (sqe->opcode == IORING_OP_READ)
+		sqe->opcode = IORING_OP_READ_FIXED;
+	else if (sqe->opcode == IORING_OP_WRITE)
+		sqe->opcode = IORING_OP_WRITE_FIXED;
+	else
+		return;
+	sqe->buf_index = (__u16)(world_random(world, 8) ? world->n_ops - 1 : N_OPS);
+}
+
+/* The same, by registered file. */
+static void use_slot(const struct world *world, struct io_uring_sqe *sqe)
+{
+	for (int i = 0; i < N_THINGS; i++)
+		if (sqe->fd == world->fds[i]) {
+			sqe->fd = i;
+			sqe->flags |= IOSQE_FIXED_FILE;
+			return;
+		}
+}
+
+/* What is in the descriptor's place is something else, or a descriptor whatever the flag says. */
+static bool has_no_file(const struct io_uring_sqe *sqe)
+{
+	return sqe->opcode == IORING_OP_EPOLL_CTL || sqe->opcode == IORING_OP_SOCKET ||
+	       sqe->opcode == IORING_OP_PROVIDE_BUFFERS || sqe->opcode == IORING_OP_REMOVE_BUFFERS;
+}
+
+static void use_what_is_registered(struct world *world, struct io_uring_sqe *sqe)
+{
+	if (!(sqe->flags & IOSQE_BUFFER_SELECT) && world_random(world, 4) == 0)
+		use_buffer(world, sqe);
+	/* Descriptors have different numbers in the two worlds, so none is to be taken for a slot's. */
+	if (!has_no_file(sqe) && (world_random(world, 4) == 0 || sqe->flags & IOSQE_FIXED_FILE))
+		use_slot(world, sqe);
+}
+
 void world_queue(struct world *world, iou_op_t *op)
 {
 	struct watch *watch = &world->watches[world->n_ops - 1];
 
+	use_what_is_registered(world, op->sqe);
 	world->outcomes[watch->i].sqe = *op->sqe;
 	watch->makes_fd = op->sqe->opcode == IORING_OP_OPENAT || op->sqe->opcode == IORING_OP_OPENAT2 ||
 			  op->sqe->opcode == IORING_OP_SOCKET || op->sqe->opcode == IORING_OP_ACCEPT;

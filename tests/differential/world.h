@@ -5,7 +5,7 @@
 /*
  * The differential test: random programs of SQEs are run on both engines, each in a world of its own that looks the same,
  * and what comes of each op is compared. The kernel is the oracle. A program is a seed; the same random numbers make the same
- * SQEs in each world, but for addresses and descriptors.
+ * SQEs in each world, but for addresses and descriptors. Now and then one uses a registered file or buffer instead.
  *
  * What may differ, and is not compared: the order of completions of ops that are neither linked nor drained; which buffer of
  * a group was taken; IORING_CQE_F_SOCK_NONEMPTY; the numbers of new descriptors; what the kernel alone can do.
