@@ -68,6 +68,9 @@ struct engine_verbs {
 	/* Make that one not readable, and then say whether there are completions. */
 	bool (*look)(struct engine *engine);
 
+	/* Whether it can carry out this opcode: 1, 0, or -errno. */
+	int (*supports)(struct engine *engine, unsigned opcode);
+
 	/*
 	 * Files, buffers and rings of provided buffers, by the opcodes and with the results of io_uring_register(2).
 	 * What is registered so survives a resize.

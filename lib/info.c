@@ -32,6 +32,15 @@ int iou_info(iou_t *iou, iou_info_t *info)
 	return iou__config_write(info, &full, sizeof(full), offsetof(iou_info_t, workers_started) + sizeof(uint32_t));
 }
 
+int iou_supports(iou_t *iou, unsigned opcode)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	return iou->error ? iou->error : iou->engine->verbs->supports(iou->engine, opcode);
+}
+
 int iou_stats(iou_t *iou, iou_stats_t *stats)
 {
 	int r = iou__check(iou);

@@ -250,6 +250,11 @@ static void abandon(struct engine *engine)
 	release(engine, false);
 }
 
+static int supports(struct engine *engine, unsigned opcode)
+{
+	return iou__uring_supports(&ring_of(engine)->uring, opcode);
+}
+
 static const struct engine_verbs verbs = {
 	.bind = take_owner,
 	.enter = enter,
@@ -257,6 +262,7 @@ static const struct engine_verbs verbs = {
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,
+	.supports = supports,
 	.do_register = do_register,
 	.uring = uring_of,
 	.let_go = let_go,

@@ -26,6 +26,9 @@ static const unsigned setups[] = {
 
 #define N_SETUPS (sizeof(setups) / sizeof(setups[0]))
 #define NOT_REGISTERED (-1)
+/* An opcode has 8 bits. */
+#define MAX_OPCODES 256
+#define PROBE_SIZE (sizeof(struct io_uring_probe) + MAX_OPCODES * sizeof(struct io_uring_probe_op))
 
 /* The i-th set-up as this configuration needs it; false: it is out of the question. */
 static bool choose_flags(const struct uring_config *config, size_t i, unsigned *flags)
@@ -264,6 +267,17 @@ int iou__uring_register(const struct uring *uring, unsigned opcode, const void *
 int iou__uring_signal(struct uring *uring, int event_fd)
 {
 	return io_uring_register_eventfd(&uring->ring, event_fd);
+}
+
+int iou__uring_supports(const struct uring *uring, unsigned opcode)
+{
+	_Alignas(struct io_uring_probe) char memory[PROBE_SIZE] = { 0 };
+	const struct io_uring_probe *probe = (const void *)memory;
+	int r = io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_PROBE, memory, MAX_OPCODES);
+
+	if (r < 0)
+		return r;
+	return opcode < probe->ops_len && probe->ops[opcode].flags & IO_URING_OP_SUPPORTED;
 }
 
 int iou__uring_poll(const struct uring *uring, const struct timespec *timeout)

@@ -75,6 +75,9 @@ int iou__uring_register(const struct uring *uring, unsigned opcode, const void *
 /* Have completions signalled to an eventfd. 0 or -errno; -EBUSY: the program has registered another. */
 int iou__uring_signal(struct uring *uring, int event_fd);
 
+/* Whether the kernel knows this opcode: 1, 0, or -errno. */
+int iou__uring_supports(const struct uring *uring, unsigned opcode);
+
 /* Wait for a completion without entering. 0 or -errno, -ETIME among them. */
 int iou__uring_poll(const struct uring *uring, const struct timespec *timeout);
 

@@ -38,6 +38,7 @@ static inline void find_all_refused(struct findings *findings, iou_t *iou, iou_o
 	FIND(findings, iou_release(iou) == -EOWNERDEAD);
 	FIND(findings, iou_info(iou, &info) == -EOWNERDEAD);
 	FIND(findings, iou_stats(iou, &stats) == -EOWNERDEAD);
+	FIND(findings, iou_supports(iou, IORING_OP_NOP) == -EOWNERDEAD);
 	errno = 0;
 	FIND(findings, iou_op_new(iou) == NULL && errno == EOWNERDEAD);
 	errno = 0;

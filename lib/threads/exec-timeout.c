@@ -117,6 +117,12 @@ void iou__exec_timeout_count(struct threads *threads)
 
 /* Linked timeouts. */
 
+/* It is taken with what it limits, and never attempted by itself. */
+enum outcome iou__exec_link_timeout(struct request *request)
+{
+	return iou__done_as(request, -EINVAL);
+}
+
 void iou__exec_limit_start(struct request *limit)
 {
 	start(limit);

@@ -9,6 +9,7 @@ int iou__check_timeout(struct request *request);
 enum outcome iou__exec_timeout(struct request *request);
 
 int iou__check_link_timeout(struct request *request);
+enum outcome iou__exec_link_timeout(struct request *request);
 
 int iou__check_timeout_remove(struct request *request);
 enum outcome iou__exec_timeout_remove(struct request *request);

@@ -42,7 +42,7 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_TIMEOUT_REMOVE] = { iou__exec_timeout_remove, iou__check_timeout_remove, 0, LEN | BUF | FILE_INDEX },
 	[IORING_OP_ACCEPT] = { iou__exec_accept, iou__check_accept, TAKES_FILE | TAKES_IOPRIO | MAKES_FILE, LEN | BUF },
 	[IORING_OP_ASYNC_CANCEL] = { iou__exec_cancel, iou__check_cancel, 0, OFF | FILE_INDEX },
-	[IORING_OP_LINK_TIMEOUT] = { iou__exec_unsupported, iou__check_link_timeout, 0, BUF | FILE_INDEX },
+	[IORING_OP_LINK_TIMEOUT] = { iou__exec_link_timeout, iou__check_link_timeout, 0, BUF | FILE_INDEX },
 	[IORING_OP_CONNECT] = { iou__exec_connect, iou__check_connect, TAKES_FILE, LEN | FLAGS | BUF | FILE_INDEX },
 	[IORING_OP_FALLOCATE] = { iou__exec_fallocate, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 				  FLAGS | BUF | FILE_INDEX },
@@ -128,6 +128,11 @@ static int check(const struct request *request)
 	if (opcode->zero && fields_set(sqe) & opcode->zero)
 		return -EINVAL;
 	return sqe->flags & IOSQE_FIXED_FILE && opcode->flags & REFUSES_FIXED ? -EBADF : 0;
+}
+
+bool iou__opcode_is_supported(unsigned opcode)
+{
+	return opcode < N_OPCODES && opcodes[opcode].attempt && opcodes[opcode].attempt != iou__exec_unsupported;
 }
 
 int iou__opcode_check(struct request *request)

@@ -53,6 +53,9 @@ struct opcode {
 	uint16_t zero; /* fields of the SQE that must be */
 };
 
+/* Whether it is carried out: not just refused in better words. */
+bool iou__opcode_is_supported(unsigned opcode);
+
 /* The one that the request's SQE names, and whether it is as the kernel wants it. 0 or -errno. */
 int iou__opcode_check(struct request *request);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "flow.h"
+#include "opcodes.h"
 #include "register.h"
 #include "timeline.h"
 #include "turn.h"
@@ -118,6 +119,12 @@ static int resize(struct engine *engine, unsigned entries, bool is_idle)
 	return make_queues(threads, entries, n);
 }
 
+static int supports(struct engine *engine, unsigned opcode)
+{
+	(void)engine;
+	return iou__opcode_is_supported(opcode);
+}
+
 static int do_register(struct engine *engine, unsigned opcode, const void *arg, unsigned n)
 {
 	return iou__threads_register(threads_of(engine), opcode, arg, n);
@@ -172,6 +179,7 @@ static const struct engine_verbs verbs = {
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,
+	.supports = supports,
 	.do_register = do_register,
 	.uring = uring_of,
 	.let_go = let_go,

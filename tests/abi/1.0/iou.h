@@ -726,6 +726,18 @@ int iou_release(iou_t *iou);
 int iou_info(iou_t *iou, iou_info_t *info);
 
 /**
+ * Whether the engine carries out an opcode: io_uring as far as this kernel knows it, threads those of @ref
+ * IOU_ENGINE_THREADS. A request with another is queued like all, and ends with -EINVAL or -EOPNOTSUPP. Whether an opcode
+ * can do all that its flags ask for is another matter. Asks the kernel anew each time.
+ *
+ * @param opcode IORING_OP_*, from newer kernels too.
+ * @returns 1; 0: it does not; or what the kernel said when it was asked: -EINVAL before Linux 5.6, -EACCES where the
+ *          program has restricted its ring, -EPERM where a filter has been installed since; or the error that has ended
+ *          the engine; -EINVAL: iou is NULL; -EOWNERDEAD.
+ */
+int iou_supports(iou_t *iou, unsigned opcode);
+
+/**
  * Counters, as of now.
  *
  * @param stats size set to sizeof(iou_stats_t) by the caller; filled in, and size set to how much of it.
