@@ -64,12 +64,14 @@ static const char *name_of(int error)
 	}
 }
 
-/* ENOSYS, EPERM, EACCES, EOPNOTSUPP: a switch says so itself, a filter does not. */
+/* A switch says so itself, a filter does not. At 1 the switch lets some pass, so that a filter may have spoken. */
 static void explain_refusal(iou_t *iou, int error)
 {
-	int disabled = read_number("/proc/sys/kernel/io_uring_disabled", "");
+	int disabled = error == EPERM ? read_number("/proc/sys/kernel/io_uring_disabled", "") : 0;
 
-	if (error == EPERM && disabled > 0)
+	if (disabled == 1 && has_filter())
+		say(iou, "kernel.io_uring_disabled=1, or seccomp: EPERM");
+	else if (disabled > 0)
 		snprintf(iou->reason, sizeof(iou->reason), "kernel.io_uring_disabled=%d", disabled);
 	else if (has_filter())
 		snprintf(iou->reason, sizeof(iou->reason), "seccomp: %s", name_of(error));
@@ -79,7 +81,10 @@ static void explain_refusal(iou_t *iou, int error)
 		snprintf(iou->reason, sizeof(iou->reason), "the kernel refuses io_uring: %s", name_of(error));
 }
 
-/* Before Linux 5.12 rings count as locked memory. */
+/*
+ * Rings count as locked memory of who has no CAP_IPC_LOCK: before Linux 5.12, and again on 6.18. The control group's limit
+ * may be the cause as well.
+ */
 static void explain_memory(iou_t *iou)
 {
 	struct rlimit limit;
