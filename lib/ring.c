@@ -252,7 +252,7 @@ static void abandon(struct engine *engine)
 
 static int supports(struct engine *engine, unsigned opcode)
 {
-	return iou__uring_supports(&ring_of(engine)->uring, opcode);
+	return iou__uring_supports(&iou__ring_of(engine)->uring, opcode);
 }
 
 static const struct engine_verbs verbs = {

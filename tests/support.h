@@ -29,7 +29,10 @@ Suite *suite(void);
 
 /** A test case with one test case name and its tests: ADD_CASE(suite, "name", test_a, test_b). At most 64 tests. */
 #define ADD_CASE(suite, name, ...) support_add_case(suite, name, (const TTest *const[]){ __VA_ARGS__, NULL })
-/** The same for what only a kernel's ring has: it is left out where LIBIOU_ENGINE asks for another engine. */
+/**
+ * The same for what only a kernel's ring has: it is left out where LIBIOU_ENGINE asks for another engine, or blocked.c has
+ * blocked io_uring. Nothing else leaves it out: a test that wants a ring and gets none fails.
+ */
 #define ADD_RING_CASE(suite, name, ...)                     \
 	do {                                                \
 		if (support_has_ring())                     \

@@ -80,6 +80,7 @@ START_TEST(test_without_an_instance_nothing_is_done)
 	ck_assert_int_eq(iou_release(NULL), -EINVAL);
 	ck_assert_int_eq(iou_info(NULL, &info), -EINVAL);
 	ck_assert_int_eq(iou_stats(NULL, &stats), -EINVAL);
+	ck_assert_int_eq(iou_supports(NULL, IORING_OP_NOP), -EINVAL);
 	ck_assert_uint_eq(stats_of(iou).ops_new, 1);
 	iou_op_free(iou, op);
 	close_unharmed(iou);
@@ -1145,9 +1146,8 @@ Suite *suite(void)
 	ADD_CASE(suite, "arguments", test_without_an_instance_nothing_is_done,
 		 test_pointers_that_are_missing_give_einval_in_errno, test_missing_arguments_are_told_at_once,
 		 test_job_needs_no_completion_callback, test_entries_have_bounds, test_sizes_that_are_no_configs,
-		 test_absurd_sizes_are_not_believed, test_environment_overrides_auto_alone,
-		 test_worker_that_cannot_be_started_is_eagain, test_descriptions_know_their_sizes,
-		 test_fd_without_a_descriptor_to_spare_is_emfile);
+		 test_absurd_sizes_are_not_believed, test_worker_that_cannot_be_started_is_eagain,
+		 test_descriptions_know_their_sizes, test_fd_without_a_descriptor_to_spare_is_emfile);
 	ADD_CASE(suite, "misuse", test_queueing_nothing_is_remembered, test_freeing_an_op_in_its_final_callback_is_fine,
 		 test_error_in_a_callback_is_told_by_the_next_call, test_error_is_told_before_a_quit,
 		 test_cancel_of_what_has_ended_is_enoent, test_cancel_of_garbage_is_enoent_and_hits_nobody,
@@ -1158,6 +1158,7 @@ Suite *suite(void)
 		 test_free_elsewhere_is_ebusy_during_a_run, test_free_elsewhere_of_an_idle_instance,
 		 test_identities_cannot_be_changed);
 	add_loops(suite);
-	ADD_RING_CASE(suite, "ring", test_resize_that_would_lose_something_is_ebusy);
+	ADD_RING_CASE(suite, "ring", test_environment_overrides_auto_alone,
+		      test_resize_that_would_lose_something_is_ebusy);
 	return suite;
 }
