@@ -138,8 +138,8 @@ typedef struct iou_op_t {
 /** @} */
 
 /** @name Engines
- * The environment variable LIBIOU_ENGINE (uring or threads; not read in setuid programs) overrides IOU_ENGINE_AUTO
- * alone.
+ * The environment variable LIBIOU_ENGINE overrides IOU_ENGINE_AUTO alone: uring, threads, or auto, which is as if it were
+ * not set, as all else is. It is not read in programs that gain privileges as they start (setuid; secure_getenv(3)).
  * @{ */
 /**
  * The best that works here: io_uring, or threads where the kernel refuses a ring (EPERM, EACCES, ENOSYS, ENOMEM, EINVAL,

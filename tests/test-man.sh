@@ -49,7 +49,7 @@ install_to "$BUILD" "$work/stage" || tap_bail 'this build cannot be installed'
 man=$(dirname "$(dirname "$(find "$stage" -name libiou.7)")")
 [[ -d $man/man3 ]] || tap_bail 'there are no man pages'
 mkdir "$all"
-cp "$man"/man[37]/* "$SOURCE/doc/man/iou-sum.1" "$all" || tap_bail 'there are no pages'
+cp "$man"/man[37]/* "$SOURCE"/doc/man/*.1 "$all" || tap_bail 'there are no pages'
 pages=("$SOURCE"/doc/man/*.[137])
 static=()
 [[ $KIND != static ]] || static=(--static)
