@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# iou-info on both engines: what it prints for people and for programs agree, and its JSON is JSON.
+# iou-info on both engines: what it prints for people and for programs agree, its JSON is JSON, and its opcodes are
+# those of doc/opcodes.md.
 # Usage: test-iou-info.sh BIN_DIR BLOCKED, the directory with the programs, and tests/blocked.
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -118,6 +119,10 @@ tap_ok 'threads: who asked is told' holds "$work/threads.json" "'configuration' 
 tap_ok 'threads: known and unknown' holds "$work/threads.json" \
 	"opcodes['LINK_TIMEOUT']['threads'] is True and opcodes['URING_CMD']['threads'] is False"
 LIBIOU_ENGINE=threads "$info" --json >"$work/asked.json"
+tap_ok 'threads: the opcodes are those of doc/opcodes.md' cmp \
+	<(sed -n 's/^| \([0-9]*\) | `\([A-Z0-9_]*\)` | [0-9.]* | not: `-EOPNOTSUPP` |.*/\1 \2 no/p; t
+		s/^| \([0-9]*\) | `\([A-Z0-9_]*\)` .*/\1 \2 yes/p' "$here/../doc/opcodes.md") \
+	<(sed -n '/ opcode /,$p' "$work/threads.text" | awk 'NR > 1 && $2 != "?" { print $1, $2, $4 }')
 tap_ok 'LIBIOU_ENGINE is told' holds "$work/asked.json" \
 	"facts['engine'] == 'threads' and 'LIBIOU_ENGINE' in facts['cause']"
 
