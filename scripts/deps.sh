@@ -5,6 +5,7 @@
 #	build	compiler, meson, ninja, pkg-config, liburing
 #	tests	Check, a C++ compiler (for the header's test)
 #	examples	libcrypto
+#	hosts	what the examples are hosted by: GLib, libuv, libsystemd
 #	lint	clang, clang-format, clang-tidy, cppcheck, shellcheck
 #	sanitize	clang's sanitizers
 #	valgrind	valgrind
@@ -30,6 +31,9 @@ deps_table() {
 		tests    command spin          spin         -                  -
 		tests    command mandoc        mandoc       mandoc             mandoc
 		examples module  libcrypto>=3.0 libssl-dev  openssl-devel      openssl
+		hosts    module  glib-2.0      libglib2.0-dev glib2-devel      glib2
+		hosts    module  libuv         libuv1-dev   libuv-devel        libuv
+		hosts    module  libsystemd>=247 libsystemd-dev systemd-devel  systemd-libs
 		lint     command clang         clang        clang              clang
 		lint     command clang-format  clang-format clang-tools-extra  clang
 		lint     command clang-tidy    clang-tidy   clang-tools-extra  clang
