@@ -54,6 +54,7 @@ is_in_time() {
 # It has told how far it is, so that it runs, and then gets a signal.
 stops() {
 	local program status
+	: >"$work/complaints"
 	"$bin/tutorial-5" 600 "$work/1" "$work/fifo" 3<>"$work/fifo" >"$work/said" 2>"$work/complaints" &
 	program=$!
 	for _ in {1..1000}; do
