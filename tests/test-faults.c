@@ -436,6 +436,8 @@ static const char *const infallible[] = {
 	"syscall",
 	"tee",
 	"unlinkat",
+	"vmsplice",
+	"writev",
 	/* The end. */
 	"__assert_fail",
 	"__stack_chk_fail",

@@ -63,8 +63,8 @@ int iou__exec_check_fixed_vector(struct request *request, __u64 address, size_t 
 bool iou__is_ready(int fd, uint32_t events);
 
 /*
- * The end of an attempt that has not tried what it is to wait for: it must look, as epoll may have told of it already, to
- * others, and does so once.
+ * The end of an attempt that has not tried what it is to wait for: it must look, as epoll may have told others of it
+ * already, and does so once.
  */
 enum outcome iou__watch_or_again(struct request *request, uint32_t events);
 

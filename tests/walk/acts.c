@@ -173,6 +173,24 @@ struct act *act_pick(struct world *world, struct source *source)
 	return act;
 }
 
+static bool is_at(const struct act *act, const struct stream *stream)
+{
+	return act->stream == stream || act->source_stream == stream;
+}
+
+bool acts_use(const struct world *world, const struct stream *stream)
+{
+	const struct act *act;
+
+	TAILQ_FOREACH(act, &world->alive, entry)
+	if (is_at(act, stream))
+		return true;
+	TAILQ_FOREACH(act, &world->silent, entry)
+	if (is_at(act, stream))
+		return true;
+	return false;
+}
+
 void acts_may_be_cancelled(struct world *world)
 {
 	struct act *act;
@@ -259,6 +277,15 @@ static bool succeeds(const struct act *act, int result)
 	return act->kind->succeeds ? act->kind->succeeds(act, result) : result >= 0;
 }
 
+/* What was in time ends before its limit; so the op is still there, unless its end is on its way. */
+static void limit_is_reached(const struct act *limit)
+{
+	struct act *act;
+
+	TAILQ_FOREACH(act, &limit->world->alive, entry)
+	act->has_to_end |= act->chain == limit->chain && act->serial + 1 == limit->serial;
+}
+
 /* A chain's members end in order. Behind the first that fails, if it is linked softly, all are cancelled. */
 static void check_chain(struct act *act, int result)
 {
@@ -266,6 +293,8 @@ static void check_chain(struct act *act, int result)
 
 	if (!chain)
 		return;
+	if (act->kind == kind_link_timeout() && result == -ETIME)
+		limit_is_reached(act);
 
 	bool is_cut_off = chain->broken_at && act->serial > chain->broken_at && act->kind != kind_link_timeout();
 

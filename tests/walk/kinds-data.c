@@ -26,10 +26,23 @@ static bool is_file_content(struct act *act, int result, unsigned flags)
 	return true;
 }
 
+/* A thread of Linux does not wait for one that is to wait first. */
+static bool is_never_waited_for(const struct act *act)
+{
+	return act->world->has_ring && act->op->sqe->ioprio & IORING_RECVSEND_POLL_FIRST &&
+	       (act->chain || act->flags & IOSQE_ASYNC);
+}
+
+static bool is_some(struct act *act, int result, unsigned flags)
+{
+	return is_length(act, result, flags) || (result == -EAGAIN && is_never_waited_for(act));
+}
+
 /* All but for who is cancelled on the way. */
 static bool is_all(struct act *act, int result, unsigned flags)
 {
-	return result == (int)act->length || (act->may_be_cancelled && is_length(act, result, flags));
+	return result == (int)act->length || (act->may_be_cancelled && is_length(act, result, flags)) ||
+	       (result == -EAGAIN && is_never_waited_for(act));
 }
 
 static bool is_sent(struct act *act, int result, unsigned flags)
@@ -84,6 +97,8 @@ static void prepare_recv(struct world *world, struct act *act, struct source *so
 	kind_choose_memory(world, act, source);
 	act->stream = pick_sockets(world, source);
 	io_uring_prep_recv(act->op->sqe, act->stream->out, act->buffer, act->length, 0);
+	if (source_one_in(source, 4))
+		act->op->sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 
 /* Which kinds of groups there are depends on the engine. */
@@ -210,7 +225,7 @@ static void prepare_fsync(struct world *world, struct act *act, struct source *s
 static const struct kind kinds[] = {
 	{ "read", MAY_LINK | TAKES | AWAITS_INPUT, prepare_read, is_length, is_whole },
 	{ "write", MAY_LINK | GIVES | AWAITS_ROOM, prepare_write, is_length, is_whole },
-	{ "recv", MAY_LINK | TAKES | AWAITS_INPUT, prepare_recv, is_length, NULL },
+	{ "recv", MAY_LINK | TAKES | AWAITS_INPUT, prepare_recv, is_some, NULL },
 	{ "send", MAY_LINK | GIVES | AWAITS_ROOM, prepare_send, is_length, NULL },
 	{ "recv all", MAY_LINK | TAKES | AWAITS_INPUT, prepare_recv_all, is_all, is_whole },
 	{ "send all", MAY_LINK | GIVES | AWAITS_ROOM, prepare_send_all, is_all, is_whole },
@@ -227,5 +242,10 @@ static const struct kind kinds[] = {
 	{ "splice", MAY_LINK | GIVES | AWAITS_OTHERS, prepare_splice, is_length, is_whole },
 	{ "fsync", MAY_LINK | TAKES_THREAD | MAY_SKIP, prepare_fsync, NULL, NULL },
 };
+
+const struct kind *kind_fsync(void)
+{
+	return &kinds[sizeof(kinds) / sizeof(kinds[0]) - 1];
+}
 
 const struct kinds kinds_data = { kinds, sizeof(kinds) / sizeof(kinds[0]) };

@@ -131,7 +131,8 @@ static void prepare_poll(struct world *world, struct act *act, struct source *so
 
 static void prepare_poll_multishot(struct world *world, struct act *act, struct source *source)
 {
-	io_uring_prep_poll_multishot(act->op->sqe, world->streams[source_pick(source, N_STREAMS)].out, POLLIN);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_poll_multishot(act->op->sqe, act->stream->out, POLLIN);
 }
 
 static void prepare_poll_remove(struct world *world, struct act *act, struct source *source)
@@ -174,8 +175,8 @@ static void prepare_sweep(struct world *world, struct act *act, struct source *s
 }
 
 /*
- * IORING_OP_FUTEX_WAIT and _WAKE, Linux 6.7; FUTEX2_SIZE_U32 | FUTEX_PRIVATE_FLAG. A wait is not linked: in the kernel one
- * that is cancelled does not break its chain.
+ * IORING_OP_FUTEX_WAIT and _WAKE, Linux 6.7; FUTEX2_SIZE_U32 | FUTEX_PRIVATE_FLAG. A wait is not linked: in the kernel
+ * one that is cancelled does not break its chain.
  */
 static void prepare_futex(struct world *world, struct act *act, __u8 opcode, __u64 value)
 {

@@ -175,10 +175,11 @@ static void feed(struct world *world, struct source *source)
 	static const char bytes[SLOT_BYTES];
 	struct stream *stream = &world->streams[source_pick(source, N_STREAMS)];
 	unsigned n = 1 + source_pick(source, SLOT_BYTES / 2);
+	struct pollfd pollfd = { .fd = stream->in, .events = POLLOUT };
 	int n_there = 0;
 
 	CHECK(ioctl(stream->out, FIONREAD, &n_there) == 0);
-	if (n_there > FULL_BYTES)
+	if (n_there > FULL_BYTES || poll(&pollfd, 1, 0) == 0)
 		return;
 	CHECK(write(stream->in, bytes, n) == n);
 	stream->n_in += n;
@@ -193,6 +194,17 @@ static void knock(struct world *world)
 	CHECK(fd >= 0 && getsockname(world->listener, (struct sockaddr *)&address, &length) == 0);
 	CHECK(connect(fd, (struct sockaddr *)&address, length) == 0 || errno == EAGAIN);
 	close(fd);
+}
+
+/* As programs do: a descriptor's number is soon another file's. What is registered keeps its file. */
+static void replace_stream(struct world *world, struct source *source)
+{
+	int i = (int)source_pick(source, N_STREAMS);
+
+	if (world->has_files || i == UNIX_BACK || acts_use(world, &world->streams[i]))
+		return;
+	if (i != UNIX_PAIR || !acts_use(world, &world->streams[UNIX_BACK]))
+		world_replace_stream(world, i);
 }
 
 static void post_to_myself(struct world *world, struct source *source)
@@ -247,7 +259,10 @@ void step_anywhere(struct world *world, struct source *source)
 		post_to_myself(world, source);
 		break;
 	case 18:
-		knock(world);
+		if (source_one_in(source, 4))
+			replace_stream(world, source);
+		else
+			knock(world);
 		break;
 	case 19:
 		if (source_one_in(source, 2))
@@ -358,6 +373,8 @@ void step_outside(struct world *world)
 	case 7:
 		if (source_one_in(source, 8))
 			run_until_settled(world);
+		else if (source_one_in(source, 8))
+			run_until_woken(world);
 		break;
 	case 8:
 		helper_start(&world->helpers[source_pick(source, OWN_HELPER)], source, false, false);

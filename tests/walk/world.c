@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define PAINT 0xa5
+#define SMALL_PIPE 8192
 
 char walk_name[80] = "a walk";
 
@@ -158,25 +159,36 @@ static void connect_tcp(struct stream *stream)
 	close(listener);
 }
 
-static void open_streams(struct stream *streams)
+/* So that it is soon full. */
+static void make_small(const int *sockets)
 {
+	const int size = 0;
+
+	for (int i = 0; i < 2; i++)
+		CHECK(setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
+}
+
+static struct stream open_stream(int i)
+{
+	struct stream stream = { 0 };
 	int fds[2];
 
-	for (int i = 0; i < N_STREAMS; i++) {
-		streams[i] = (struct stream){ 0 };
-		if (i == TCP_PAIR) {
-			connect_tcp(&streams[i]);
-			continue;
-		}
-		CHECK((i == UNIX_PAIR ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds)
-				      : pipe2(fds, O_CLOEXEC)) == 0);
-		streams[i].out = fds[0];
-		streams[i].in = fds[1];
+	if (i == TCP_PAIR) {
+		connect_tcp(&stream);
+		return stream;
 	}
+	CHECK((i == UNIX_PAIR ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) : pipe2(fds, O_CLOEXEC)) == 0);
+	if (i == UNIX_PAIR)
+		make_small(fds);
+	else
+		CHECK(fcntl(fds[0], F_SETPIPE_SZ, SMALL_PIPE) > 0);
+	stream.out = fds[0];
+	stream.in = fds[1];
+	return stream;
 }
 
 /* What went in has come out, or is still there. A read that outlives its instance, or a completion that got lost, shows here. */
-static void close_stream(struct stream *stream)
+static void check_stream(struct stream *stream)
 {
 	int n_left = 0;
 
@@ -187,8 +199,57 @@ static void close_stream(struct stream *stream)
 	}
 	CHECK_RESULT(stream->n_in == stream->n_out + (unsigned)n_left,
 		     (long long)(stream->n_in - stream->n_out) - n_left);
+}
+
+static void close_stream(struct stream *stream)
+{
 	close(stream->in);
 	close(stream->out);
+}
+
+static void rename_end(int *fd, int name)
+{
+	CHECK(dup3(*fd, name, O_CLOEXEC) == name);
+	close(*fd);
+	*fd = name;
+}
+
+static void turn_back(struct world *world)
+{
+	const struct stream *pair = &world->streams[UNIX_PAIR];
+
+	world->streams[UNIX_BACK] = (struct stream){ .in = pair->out, .out = pair->in };
+}
+
+void world_replace_stream(struct world *world, int i)
+{
+	struct stream old = world->streams[i];
+
+	check_stream(&old);
+	if (i == UNIX_PAIR)
+		check_stream(&world->streams[UNIX_BACK]);
+	world->streams[i] = open_stream(i);
+	rename_end(&world->streams[i].in, old.in);
+	rename_end(&world->streams[i].out, old.out);
+	if (i == UNIX_PAIR)
+		turn_back(world);
+}
+
+static void open_streams(struct world *world)
+{
+	for (int i = 0; i < N_STREAMS; i++)
+		if (i != UNIX_BACK)
+			world->streams[i] = open_stream(i);
+	turn_back(world);
+}
+
+static void close_streams(struct world *world)
+{
+	for (int i = 0; i < N_STREAMS; i++)
+		check_stream(&world->streams[i]);
+	for (int i = 0; i < N_STREAMS; i++)
+		if (i != UNIX_BACK)
+			close_stream(&world->streams[i]);
 }
 
 /* The instance. */
@@ -264,7 +325,7 @@ void world_open(struct world *world, struct source *source, uint32_t engine)
 	TAILQ_INIT(&world->alive);
 	TAILQ_INIT(&world->silent);
 	SLIST_INIT(&world->chains);
-	open_streams(world->streams);
+	open_streams(world);
 	world->file = open_file();
 	world->listener = listen_anywhere();
 	world->arena = map_painted();
@@ -284,8 +345,7 @@ void world_close(struct world *world)
 	acts_free_all(world);
 	/* A message is no op's: it may be on its way when the instance is freed. */
 	CHECK(world->n_foreign <= world->n_messages);
-	for (int i = 0; i < N_STREAMS; i++)
-		close_stream(&world->streams[i]);
+	close_streams(world);
 	close(world->file);
 	close(world->listener);
 	bury(world->arena);

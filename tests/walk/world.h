@@ -45,7 +45,8 @@ struct stream {
 	uint64_t n_in, n_out;
 };
 
-enum { PIPE_A, PIPE_B, UNIX_PAIR, TCP_PAIR, N_STREAMS };
+/* The second pair is the first one, the other way. */
+enum { PIPE_A, PIPE_B, UNIX_PAIR, UNIX_BACK, TCP_PAIR, N_STREAMS };
 
 enum act_state { ACT_NEW, ACT_QUEUED, ACT_OVER };
 
@@ -76,6 +77,7 @@ struct act {
 	bool may_be_cancelled;
 	bool must_be_cancelled;
 	bool is_limited; /* by a timeout that is linked to it */
+	bool has_to_end; /* that one has come: nothing is waited for any more */
 	bool is_silent;  /* its success has no callback: it may be over already */
 	unsigned n_calls;
 	unsigned n_rearms;
@@ -209,6 +211,8 @@ unsigned char *world_take_slot(struct world *world);
 void world_give_slot(struct world *world, unsigned char *slot);
 /** Byte i of the file. */
 unsigned char world_file_byte(unsigned i);
+/** Close one that nobody uses, and have others under the numbers of its ends. */
+void world_replace_stream(struct world *world, int i);
 /** A buffer has been used: it is the walk's again. */
 void world_take_buffer(struct world *world, unsigned group, unsigned id);
 
@@ -247,6 +251,7 @@ const struct kind *kind_pick(struct source *source, unsigned traits);
 const struct kind *kind_link_timeout(void);
 const struct kind *kind_job(void);
 const struct kind *kind_nop(void);
+const struct kind *kind_fsync(void);
 
 /* acts.c */
 /** A new op of this kind, not queued. */
@@ -262,6 +267,8 @@ void acts_may_be_cancelled(struct world *world);
 void acts_are_cancelled(struct world *world);
 /** A living one, or NULL. */
 struct act *act_pick(struct world *world, struct source *source);
+/** Whether one may be at this stream. */
+bool acts_use(const struct world *world, const struct stream *stream);
 /** Nothing is alive any more: those whose success has no callback must be over as well. */
 void acts_check_all_over(struct world *world);
 /** Also those that were never queued. */
@@ -299,6 +306,8 @@ void run_ask_quit(struct world *world);
 void run_check_counts(struct world *world);
 
 /* settle.c */
+/** Have the threads engine's workers wake the loop. */
+void run_until_woken(struct world *world);
 /** Run until all that can end without anything else happening has ended. */
 void run_until_settled(struct world *world);
 
