@@ -5,10 +5,12 @@
  */
 #include "promises.h"
 
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 /* By number: newer than the oldest liburing. */
@@ -125,7 +127,7 @@ PROMISE(16, next_file_of_the_same_number_is_waited_for_anew)
 {
 	struct seen poll_op, read_op;
 	int first[2], second[2];
-	char byte;
+	char byte = 0;
 	iou_t *iou = open_iou(8);
 
 	open_pipe(first);
@@ -374,26 +376,57 @@ static void queue_futex_wait(iou_t *iou, struct seen *seen, uint32_t *word)
 	queue(seen);
 }
 
+/* The only thread there is has one that waits for ever. */
+PROMISE(03, futex_is_not_waited_for_behind_another)
+{
+	struct seen blocked, wait;
+	uint32_t words[2] = { 0 };
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .iowq_bounded = 1, .iowq_unbounded = 1 });
+
+	queue_futex_wait(iou, &blocked, &words[0]);
+	queue_futex_wait(iou, &wait, &words[1]);
+	ck_assert_int_eq(turn(iou), 0);
+	__atomic_store_n(&words[1], 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &words[1], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	run_till(&wait, 1);
+	ck_assert(wait.result == 0 || wait.result == -EAGAIN);
+	ck_assert_int_eq(iou_op_cancel(iou, blocked.op), 0);
+	run_and_free(iou);
+	expect(&blocked, -ECANCELED);
+}
+END_TEST
+
 static void *flush_and_leave(void *data)
 {
 	return (void *)(intptr_t)iou_flush(data);
 }
 
-/* One has the only thread, and the others wait for it. */
+/* One has the only thread, and the others wait for it, or look from time to time. */
 PROMISE(09, who_waits_for_a_thread_is_let_go_of_when_the_owner_has_gone)
 {
-	struct seen waits[3];
+	const int make = 0, remove = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	struct seen waits[3], changes[20];
+	int fd = memfd_create("file", MFD_CLOEXEC);
 	uint32_t word = 0;
 	void *result;
-	iou_t *iou = open_with((iou_config_t){ .entries = 8, .iowq_bounded = 1, .iowq_unbounded = 1 });
+	iou_t *iou = open_with((iou_config_t){ .entries = 32, .iowq_bounded = 1, .iowq_unbounded = 1 });
 
 	for (int i = 0; i < 3; i++)
 		queue_futex_wait(iou, &waits[i], &word);
+	for (int i = 0; i < 20; i++) {
+		io_uring_prep_fallocate(take(iou, &changes[i]), fd, i % 2 ? remove : make, 0, 16 << 20);
+		queue(&changes[i]);
+	}
 	pthread_join(start_thread(flush_and_leave, iou), &result);
 	ck_assert_int_eq((intptr_t)result, 0);
 	ck_assert_ptr_null(iou_free(iou));
 	for (int i = 0; i < 3; i++)
 		expect(&waits[i], -ECANCELED);
+	for (int i = 0; i < 20; i++) {
+		ck_assert_int_eq(changes[i].n_calls, 1);
+		ck_assert(changes[i].result == 0 || changes[i].result == -ECANCELED);
+	}
+	close(fd);
 }
 END_TEST
 
@@ -415,6 +448,7 @@ Suite *suite(void)
 		 test_g16_wild_descriptor_is_ebadf_and_costs_no_memory,
 		 test_g05_waiting_for_a_socket_that_has_errors_queued_costs_no_cpu);
 	ADD_CASE(s, "teardown", test_g09_splice_to_a_peer_that_never_reads_ends_with_the_instance,
+		 test_g03_futex_is_not_waited_for_behind_another,
 		 test_g09_who_waits_for_a_thread_is_let_go_of_when_the_owner_has_gone);
 	return s;
 }

@@ -116,8 +116,8 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /*
- * Behind what has been transferred already, and not more than one request may transfer: the program's vector is its own,
- * so this is a copy. 0 or -errno.
+ * Behind what has been transferred already, and not more than one request may transfer: the program's vector is its
+ * own, so this is a copy. 0 or -errno.
  */
 static int skip_done(const struct request *request, struct vector *vector)
 {

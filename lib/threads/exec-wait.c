@@ -181,7 +181,16 @@ static struct futex_waitv own_word(const struct request *request)
 	};
 }
 
-static enum outcome wait_for_any(struct request *request, struct futex_waitv *waiters, unsigned n)
+/* Whether it would have to wait: a wait without time says so, or what is wrong. */
+static bool would_wait(struct request *request, long r)
+{
+	if (r == -1 && errno == ETIMEDOUT)
+		return true;
+	iou__done(request, r);
+	return false;
+}
+
+static enum outcome wait_on_worker(struct request *request, struct futex_waitv *waiters, unsigned n)
 {
 	long r;
 
@@ -194,13 +203,15 @@ static enum outcome wait_for_any(struct request *request, struct futex_waitv *wa
 	return iou__done(request, r);
 }
 
-/* Whether it would have to wait: a wait without time says so, or what is wrong. */
-static bool would_wait(struct request *request, long r)
+/* While there is no worker for it, it looks from time to time. */
+static enum outcome wait_for_any(struct request *request, struct futex_waitv *waiters, unsigned n)
 {
-	if (r == -1 && errno == ETIMEDOUT)
-		return true;
-	iou__done(request, r);
-	return false;
+	if (request->is_on_worker)
+		return wait_on_worker(request, waiters, n);
+
+	long r = syscall(SYS_futex_waitv, waiters, n, 0, &no_time, CLOCK_MONOTONIC);
+
+	return would_wait(request, r) ? iou__to_worker(request, false) : OUT_DONE;
 }
 
 /* A mask other than all has no place among several futexes; who waits with one looks from time to time. */
@@ -217,14 +228,10 @@ enum outcome iou__exec_futex_wait(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct futex_waitv waiters[2] = { { .val = sqe->off, .uaddr = sqe->addr, .flags = (__u32)sqe->fd } };
-	enum outcome outcome;
 
 	if ((__u32)sqe->addr3 != FUTEX_BITSET_MATCH_ANY)
 		return wait_with_mask(request);
-	if (!request->is_on_worker)
-		return iou__to_worker(request, false);
-	outcome = wait_for_any(request, waiters, 1);
-	return outcome;
+	return wait_for_any(request, waiters, 1);
 }
 
 enum outcome iou__exec_futex_waitv(struct request *request)
@@ -238,7 +245,5 @@ enum outcome iou__exec_futex_waitv(struct request *request)
 		return iou__done_as(request, -EFAULT);
 	if (sqe->len == MAX_WAITERS)
 		return iou__done_as(request, -EOPNOTSUPP); /* there is no room for the one that cancels */
-	if (!request->is_on_worker)
-		return iou__to_worker(request, false);
 	return wait_for_any(request, waiters, sqe->len);
 }

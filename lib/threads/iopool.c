@@ -107,14 +107,17 @@ static unsigned default_max(const struct iolane *lane)
 	return lane == &lane->pool->lanes[LANE_BOUNDED] ? PER_CPU * iou__cpus() : MAX_UNBOUNDED;
 }
 
-static void start_thread(struct iolane *lane)
+static bool start_thread(struct iolane *lane)
 {
 	if (!lane->n_max)
 		lane->n_max = default_max(lane);
 	if (!lane->threads)
 		lane->threads = calloc(lane->n_max, sizeof(pthread_t));
-	if (lane->threads && create_thread(lane, &lane->threads[lane->n_threads]) == 0)
-		lane->n_threads++;
+	if (!lane->threads || lane->n_threads == lane->n_max ||
+	    create_thread(lane, &lane->threads[lane->n_threads]) != 0)
+		return false;
+	lane->n_threads++;
+	return true;
 }
 
 static struct iolane *lane_of(struct iopool *pool, const struct request *request)
@@ -127,10 +130,9 @@ bool iou__iopool_put(struct iopool *pool, struct request *request)
 	struct iolane *lane = lane_of(pool, request);
 
 	pthread_mutex_lock(&pool->lock);
-	if (lane->n_waiting >= lane->n_idle && (!lane->n_max || lane->n_threads < lane->n_max))
-		start_thread(lane);
 
-	bool is_accepted = lane->n_threads > 0;
+	bool has_worker = lane->n_waiting < lane->n_idle || start_thread(lane);
+	bool is_accepted = has_worker || (request->is_bounded && lane->n_threads > 0);
 
 	if (is_accepted) {
 		iou__queue_push(&lane->waiting, &request->node);

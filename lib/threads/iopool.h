@@ -57,7 +57,10 @@ void iou__iopool_destroy(struct iopool *pool);
 /* In a forked child, where the threads are not. */
 void iou__iopool_abandon(struct iopool *pool);
 
-/* Hand over a request. False: no worker runs and none could be started. */
+/*
+ * Hand over a request. False: no worker runs and none could be started; or none is free, and those that there are may
+ * wait for ever, perhaps for what this one would do.
+ */
 bool iou__iopool_put(struct iopool *pool, struct request *request);
 
 /* Take back a request that no worker has begun. False: one has; it is told, should it be one that listens. */
