@@ -89,6 +89,14 @@ tap_ok 'a block of no file would be seen' sees blocks '<!-- examples/tutorial/st
 tap_ok 'a block that is left out would be seen' sees grows '<!-- examples/tutorial/step3.c -->' '' \
 	"${steps[@]#"$SOURCE/"}"
 
+# No other page is tested for that.
+tap_ok 'all pages lead to what is there' says_nothing "$check" links "$SOURCE" "$SOURCE"/*.md "$SOURCE"/doc/*.md
+mkdir "$work/pages"
+echo '[a page](page.md)' >"$work/pages/page.md"
+tap_ok 'as a page does that leads to itself' says_nothing "$check" links "$work/pages" "$work/pages/page.md"
+echo '[a page](pages.md)' >"$work/pages/page.md"
+tap_ok 'a link to what is not there would be seen' not says_nothing "$check" links "$work/pages" "$work/pages/page.md"
+
 for n in 0 1 2 65535 65536 65537 300000 1000000; do
 	head -c $n /dev/urandom >"$work/$n"
 done
