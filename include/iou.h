@@ -496,7 +496,8 @@ int iou_buffers_recycle(iou_buffers_t *buffers, unsigned id);
  *
  * @param buffers NULL is fine.
  * @returns 0; or, with nothing changed, -EBUSY: an op that takes from this group has been submitted and not had its final
- *          callback (cancel it, and free the group when that has come); -EPERM: not the loop thread.
+ *          callback (cancel it, and free the group when that has come); -EPERM: not the loop thread; any other errno: the
+ *          ring has failed, or is not to be had any more: free the group after iou_free().
  */
 int iou_buffers_free(iou_buffers_t *buffers);
 /** @} */

@@ -181,8 +181,7 @@ static int withdraw(iou_buffers_t *buffers)
 
 	if (is_in_use(&buffers->iou->ops, buffers->group))
 		return -EBUSY;
-	engine->verbs->do_register(engine, IORING_UNREGISTER_PBUF_RING, &reg, 1);
-	return 0;
+	return engine->verbs->do_register(engine, IORING_UNREGISTER_PBUF_RING, &reg, 1);
 }
 
 static void leave(iou_buffers_t *buffers)

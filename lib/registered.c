@@ -87,13 +87,15 @@ static int remove_ring(struct registered *registered, const struct uring *uring,
 	struct buffer_ring **at = &registered->first, *ring;
 	int r = iou__uring_register(uring, IORING_UNREGISTER_PBUF_RING, reg, 1);
 
+	if (r < 0 && r != -ENOENT && r != -EINVAL)
+		return r;
 	while (*at && (*at)->reg.bgid != reg->bgid)
 		at = &(*at)->next;
 	ring = *at;
 	if (ring)
 		*at = ring->next;
 	free(ring);
-	return r;
+	return 0;
 }
 
 int iou__registered_do(struct registered *registered, const struct uring *uring, unsigned opcode, const void *arg,

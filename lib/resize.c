@@ -2,6 +2,7 @@
 /* Another size for the kernel engine's ring: in place where the kernel can do that, else another ring. */
 #include <errno.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ring-state.h"
@@ -13,21 +14,33 @@
 
 /* No op's identity: the index is 0. */
 #define TAKEN_OUT 0x66696c6573000000ULL
+#define MOST_TRIES 10
+
+/* The kernel has no memory for the moment. */
+static bool is_passing(int r)
+{
+	const struct timespec a_moment = { .tv_nsec = 1000000 };
+
+	if (r != -EAGAIN && r != -EBUSY && r != -ENOMEM)
+		return false;
+	nanosleep(&a_moment, NULL);
+	return true;
+}
 
 /* What has not been submitted is taken back. */
 static int submit_or_not(struct ring *ring)
 {
 	struct io_uring_sq *sq = &ring->uring.ring.sq;
-	int r;
+	int r, n_tries = 0;
 
 	do
 		r = iou__ring_submit_and_wait(ring, NULL);
-	while (r == -EINTR);
+	while (r == -EINTR || (is_passing(r) && ++n_tries < MOST_TRIES));
 	if (r < 0 && !ring->config.is_sqpoll && iou__ring_in_sq(ring)) {
 		sq->sqe_head = --sq->sqe_tail;
 		__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
 	}
-	return r;
+	return r == -EAGAIN || r == -ENOMEM ? -EBUSY : r;
 }
 
 /* Put an SQE into the ring, in which there is none, and wait for its result, amid those of others. */
@@ -43,12 +56,12 @@ static int carry_out(struct ring *ring, const struct io_uring_sqe *sqe)
 	iou__ring_publish(ring);
 	for (size_t n = cq->n;;) {
 		r = submit_or_not(ring);
-		if (r < 0)
-			return r;
 		if (!iou__cq_empty_ring(cq))
 			return -ENOMEM;
 		if (iou__cq_take_out(cq, n, sqe->user_data, &res))
 			return res;
+		if (r < 0)
+			return r;
 	}
 }
 

@@ -471,6 +471,15 @@ START_TEST(test_what_uses_a_registered_file_is_cancelled_by_it)
 	expect(&cancel, 0);
 	expect(&op, -ECANCELED);
 	ck_assert_int_eq(other.n_calls, 0);
+	/* And by any other descriptor of the same file. */
+	queue_read(iou, &op, 0, &byte, 1, IOSQE_FIXED_FILE);
+	take(iou, &cancel);
+	io_uring_prep_cancel_fd(cancel.op->sqe, fds[0], 0);
+	queue(&cancel);
+	while (!cancel.n_calls || !op.n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	expect(&cancel, 0);
+	expect(&op, -ECANCELED);
 	ck_assert_int_eq(iou_op_cancel(iou, other.op), 0);
 	ck_assert_int_eq(iou_run(iou), 0);
 }
