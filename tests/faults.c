@@ -232,13 +232,25 @@ WRAP(cpu_set_t *, __sched_cpualloc, size_t n)
 	return fails(CPUALLOC) ? NULL : __real___sched_cpualloc(n);
 }
 
-/* Rings are mapped by liburing and unmapped by the library: seen here is what the library maps itself, one at a time. */
-static void *mapped_at;
+/* Rings are mapped by liburing and unmapped by the library: seen here is what the library maps itself, some at a time. */
+static void *mapped_at[4];
+
+/* What was there is there no longer. False: it was not. */
+static bool replace_mapping(const void *old, void *new)
+{
+	for (size_t i = 0; i < sizeof(mapped_at) / sizeof(mapped_at[0]); i++)
+		if (mapped_at[i] == old) {
+			mapped_at[i] = new;
+			return true;
+		}
+	return false;
+}
 
 static void *mapped(void *memory)
 {
 	count(&n_mappings, memory != MAP_FAILED);
-	mapped_at = memory;
+	if (memory != MAP_FAILED)
+		replace_mapping(NULL, memory);
 	return memory;
 }
 
@@ -254,7 +266,7 @@ WRAP(void *, mmap64, void *address, size_t length, int protection, int flags, in
 
 WRAP(int, munmap, void *address, size_t length)
 {
-	count(&n_mappings, -(address == mapped_at));
+	count(&n_mappings, -(int)replace_mapping(address, NULL));
 	return __real_munmap(address, length);
 }
 
@@ -439,10 +451,12 @@ WRAP(int, io_uring_queue_mmap, int fd, struct io_uring_params *params, struct io
 	return error ? -error : __real_io_uring_queue_mmap(fd, params, ring);
 }
 
+/* A file on its way to another ring has a descriptor from the kernel, which is closed when it has arrived. */
 WRAP(int, io_uring_register, unsigned fd, unsigned opcode, const void *arg, unsigned n)
 {
 	int error = fails(REGISTER);
 
+	count(&n_descriptors, opcode == IORING_REGISTER_FILES_UPDATE);
 	return error ? -error : __real_io_uring_register(fd, opcode, arg, n);
 }
 
@@ -507,10 +521,21 @@ static void spoil_wake(const struct io_uring_sq *sq)
 
 int __real_iou__uring_enter(struct uring *, unsigned, unsigned, unsigned, const struct timespec *);
 
+/* The library's name for a file on its way to another ring. Which descriptor it got is lost with the completion. */
+#define TAKEN_OUT 0x66696c6573000000ULL
+
+static void close_what_is_lost(const struct io_uring_cq *cq)
+{
+	for (unsigned i = *cq->khead; i != *cq->ktail; i++)
+		if (cq->cqes[i & cq->ring_mask].user_data == TAKEN_OUT && cq->cqes[i & cq->ring_mask].res >= 0)
+			__real_close(cq->cqes[i & cq->ring_mask].res);
+}
+
 /* The completions that there are are lost. */
 static int drop(struct uring *uring)
 {
 	__real_iou__uring_enter(uring, *uring->ring.sq.ktail - *uring->ring.sq.khead, 0, IORING_ENTER_GETEVENTS, NULL);
+	close_what_is_lost(&uring->ring.cq);
 	*uring->ring.cq.khead = *uring->ring.cq.ktail;
 	return -EBADR;
 }

@@ -46,6 +46,7 @@ struct play {
 	struct part parts[N_PARTS];
 	int n_parts;
 	int n_told;
+	iou_buffers_t *buffers; /* which could not be taken back */
 	char complaint[256];
 };
 
@@ -373,6 +374,39 @@ static void resize_with_reads_in_flight(struct play *play)
 		check_quiet(play, open_fd(play));
 }
 
+static bool is_registered(struct play *play, const char *call, int r)
+{
+	return CHECK(play, call, r, ENOMEM, EMFILE, is_engines(play, r) ? -r : ENOMEM) >= 0;
+}
+
+/* A ring that is built anew is given all of it, at no time less. Of what cannot be taken back iou_free() lets go. */
+static void register_and_resize(struct play *play)
+{
+	const struct iovec iovec = { play->bytes, sizeof(play->bytes) };
+	iou_buffers_t *buffers = NULL;
+	struct part *part;
+	int r;
+
+	if (!is_registered(play, "iou_register_files", iou_register_files(play->iou, play->fds, 2)))
+		return;
+	is_registered(play, "iou_register_buffers", iou_register_buffers(play->iou, &iovec, 1));
+	/* A kernel that says EINVAL to this does not know it. */
+	r = iou_buffers_new(play->iou, 1, 4, 16, &buffers);
+	is_registered(play, "iou_buffers_new", r == -EOPNOTSUPP ? -EINVAL : r);
+	resize_to(play, 8);
+	part = take_part(play, "a write to a registered file", 0);
+	if (part) {
+		io_uring_prep_write(part->op->sqe, 1, "", 0, (__u64)-1);
+		queue(part, IOSQE_FIXED_FILE);
+	}
+	run(play);
+	resize_to(play, N_ENTRIES);
+	play->buffers = buffers;
+	if (is_registered(play, "iou_buffers_free", iou_buffers_free(buffers)))
+		play->buffers = NULL;
+	is_registered(play, "iou_unregister_files", iou_unregister_files(play->iou));
+}
+
 static int return_seven(void *data)
 {
 	(void)data;
@@ -582,6 +616,7 @@ static void (*const acts[])(struct play *) = {
 	set_timers,
 	use_fd,
 	resize_with_reads_in_flight,
+	register_and_resize,
 	do_jobs,
 	post_and_hold,
 	quit,
@@ -638,6 +673,8 @@ static void perform(struct play *play)
 		acts[i](play);
 	if (iou_free(play->iou))
 		complain(play, "iou_free() failed: %s", strerror(errno));
+	if (iou_buffers_free(play->buffers) < 0)
+		complain(play, "iou_buffers_free() failed after iou_free()");
 	for (int i = 0; i < play->n_parts; i++)
 		check_part(&play->parts[i]);
 }
