@@ -108,8 +108,6 @@ static void read_pread(struct bench_run *run)
 struct libiou {
 	struct blocks blocks;
 	iou_t *iou;
-	int fd;
-	unsigned flags;
 };
 
 /* The op is queued as it was, but for the place. */
@@ -129,8 +127,8 @@ static int again(void *data)
 static void start(struct libiou *libiou, struct block *block)
 {
 	block->op = bench_op_new(libiou->iou);
-	io_uring_prep_read(block->op->sqe, libiou->fd, block->words, BLOCK_BYTES, block_choose(block));
-	io_uring_sqe_set_flags(block->op->sqe, libiou->flags);
+	io_uring_prep_read(block->op->sqe, 0, block->words, BLOCK_BYTES, block_choose(block));
+	io_uring_sqe_set_flags(block->op->sqe, IOSQE_FIXED_FILE);
 	iou_op_queue(libiou->iou, block->op, again, block);
 }
 
@@ -139,12 +137,8 @@ static void read_with(struct bench_run *run, struct libiou libiou)
 	struct block *block;
 
 	blocks_open(&libiou.blocks, run);
-	libiou.fd = libiou.blocks.fd;
 	block = blocks_new(&libiou.blocks, run->param);
-	if (libiou.flags & IOSQE_FIXED_FILE) {
-		bench_try(io_uring_register_files(iou_ring(libiou.iou), &libiou.fd, 1), "io_uring_register_files");
-		libiou.fd = 0;
-	}
+	bench_try(iou_register_files(libiou.iou, &libiou.blocks.fd, 1), "iou_register_files");
 	bench_begin(run);
 	for (unsigned i = 0; i < run->param && libiou.blocks.n_left > 0; i++)
 		start(&libiou, &block[i]);
@@ -157,7 +151,7 @@ static void read_with(struct bench_run *run, struct libiou libiou)
 
 static void read_libiou(struct bench_run *run)
 {
-	read_with(run, (struct libiou){ .iou = bench_iou_new(run->param), .flags = IOSQE_FIXED_FILE });
+	read_with(run, (struct libiou){ .iou = bench_iou_new(run->param) });
 }
 
 /* The other engine. */
