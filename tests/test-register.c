@@ -216,6 +216,16 @@ START_TEST(test_a_request_s_update_ends_at_what_is_bad)
 }
 END_TEST
 
+/* That another program would have. */
+static int n_inherited(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 200; fd++)
+		n += fcntl(fd, F_GETFD) == 0;
+	return n;
+}
+
 static void prepare_open(struct io_uring_sqe *sqe, unsigned slot)
 {
 	memset(sqe, 0, sizeof(*sqe));
@@ -234,7 +244,7 @@ START_TEST(test_files_are_opened_into_slots_and_closed_there)
 {
 	struct io_uring_sqe sqe;
 	char bytes[3];
-	int before;
+	int before, inherited = n_inherited();
 
 	prepare_open(&sqe, 1);
 	ck_assert_int_eq(result_of(&sqe), -ENXIO);
@@ -250,6 +260,7 @@ START_TEST(test_files_are_opened_into_slots_and_closed_there)
 	ck_assert_int_eq(read_slot(1, bytes, 3), 3);
 	prepare_open(&sqe, 3);
 	ck_assert_int_eq(result_of(&sqe), -EINVAL);
+	ck_assert_int_eq(n_inherited(), inherited);
 	ck_assert_int_eq(close_slot(1), 0);
 	ck_assert_int_eq(read_slot(1, bytes, 3), -EBADF);
 	ck_assert_int_eq(support_descriptors(), before);
@@ -289,6 +300,7 @@ START_TEST(test_sockets_are_made_in_slots_and_accepted_into_slots)
 	struct seen accepted;
 	socklen_t length = sizeof(address);
 	char bytes[2] = "";
+	int inherited = n_inherited();
 
 	/* Bound to a name that the kernel chooses. */
 	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)), 0);
@@ -301,6 +313,7 @@ START_TEST(test_sockets_are_made_in_slots_and_accepted_into_slots)
 	sqe.off = SOCK_STREAM;
 	sqe.file_index = 3;
 	ck_assert_int_eq(result_of(&sqe), 0);
+	ck_assert_int_eq(n_inherited(), inherited);
 	memset(&sqe, 0, sizeof(sqe));
 	io_uring_prep_connect(&sqe, 2, (struct sockaddr *)&address, length);
 	sqe.flags = IOSQE_FIXED_FILE;
