@@ -95,18 +95,11 @@ void world_give_slot(struct world *world, unsigned char *slot)
 	world->is_slot_taken[(slot - world->arena) / SLOT_BYTES] = false;
 }
 
-static void give_ring_buffer(struct world *world, unsigned id)
-{
-	io_uring_buf_ring_add(world->buf_ring, world->ring_buffers + id * SLOT_BYTES, SLOT_BYTES, (unsigned short)id,
-			      io_uring_buf_ring_mask(RING_BUFFERS), 0);
-	io_uring_buf_ring_advance(world->buf_ring, 1);
-}
-
 void world_take_buffer(struct world *world, unsigned group, unsigned id)
 {
 	if (group == RING_GROUP) {
-		CHECK_RESULT(id < RING_BUFFERS, id);
-		give_ring_buffer(world, id);
+		CHECK_RESULT(iou_buffers_at(world->buffers, id), id);
+		CHECK(iou_buffers_recycle(world->buffers, id) == 0);
 	} else {
 		CHECK_RESULT(id < PROVIDED_BUFFERS && world->n_provided[id] > 0, id);
 		world->n_provided[id]--;
@@ -275,25 +268,16 @@ static void choose_config(struct world *world, uint32_t engine)
 		world->config.cq_entries = world->config.entries;
 }
 
-/* Through iou_ring(), as programs do; other engines have none. */
 static void register_things(struct world *world)
 {
-	struct io_uring *ring = iou_ring(world->iou);
-	struct io_uring_buf_reg reg = {
-		.ring_addr = (__u64)(uintptr_t)world->buf_ring,
-		.ring_entries = RING_BUFFERS,
-		.bgid = RING_GROUP,
-	};
 	int files[N_STREAMS];
 
-	CHECK(io_uring_register_buf_ring(ring, &reg, 0) == 0);
-	for (unsigned i = 0; i < RING_BUFFERS; i++)
-		give_ring_buffer(world, i);
+	CHECK(iou_buffers_new(world->iou, RING_GROUP, RING_BUFFERS, SLOT_BYTES, &world->buffers) == 0);
 	world->has_files = source_one_in(world->source, 3);
 	for (int i = 0; i < N_STREAMS; i++)
 		files[i] = world->streams[i].out;
 	if (world->has_files)
-		CHECK(io_uring_register_files(ring, files, N_STREAMS) == 0);
+		CHECK(iou_register_files(world->iou, files, N_STREAMS) == 0);
 }
 
 static int count_descriptors(void)
@@ -314,8 +298,7 @@ static void open_instance(struct world *world, uint32_t engine)
 	CHECK_RESULT(world->iou, errno);
 	CHECK(iou_info(world->iou, &info) == 0 && info.engine == engine);
 	world->has_ring = engine == IOU_ENGINE_URING;
-	if (world->has_ring)
-		register_things(world);
+	register_things(world);
 }
 
 void world_open(struct world *world, struct source *source, uint32_t engine)
@@ -329,11 +312,8 @@ void world_open(struct world *world, struct source *source, uint32_t engine)
 	world->file = open_file();
 	world->listener = listen_anywhere();
 	world->arena = map_painted();
-	CHECK(posix_memalign((void **)&world->buf_ring, 4096, 4096) == 0);
-	io_uring_buf_ring_init(world->buf_ring);
-	world->ring_buffers = malloc(RING_BUFFERS * SLOT_BYTES);
 	world->provided_buffers = malloc(PROVIDED_BUFFERS * SLOT_BYTES);
-	CHECK(world->ring_buffers && world->provided_buffers);
+	CHECK(world->provided_buffers);
 	open_instance(world, engine);
 	helpers_open(world);
 }
@@ -349,8 +329,7 @@ void world_close(struct world *world)
 	close(world->file);
 	close(world->listener);
 	bury(world->arena);
-	free(world->buf_ring);
-	free(world->ring_buffers);
+	CHECK(iou_buffers_free(world->buffers) == 0);
 	free(world->provided_buffers);
 	CHECK_RESULT(count_descriptors() == world->n_descriptors, count_descriptors());
 }

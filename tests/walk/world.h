@@ -139,11 +139,10 @@ struct world {
 	uint32_t futex; /* always 0 */
 	unsigned char *arena;
 	bool is_slot_taken[N_SLOTS];
-	struct io_uring_buf_ring *buf_ring;
-	unsigned char *ring_buffers;
+	iou_buffers_t *buffers;
 	unsigned char *provided_buffers;
 	unsigned n_provided[PROVIDED_BUFFERS]; /* at most so many times each is in its group */
-	bool has_ring;                         /* a kernel's, with which buffers and files can be registered */
+	bool has_ring;                         /* a kernel's */
 	bool has_files;                        /* the streams' ends are registered: out of stream i at index i */
 	int fd;                                /* iou_fd(), or -1 */
 	int n_descriptors;                     /* open before */
