@@ -189,14 +189,23 @@ static void pause_request(struct request *request)
 
 static void handle(struct request *request, enum outcome outcome);
 
-/* Where no worker can be had the loop does the work, however long that takes; what might take for ever waits. */
+/*
+ * Where no worker can be had the loop does the work, however long that takes. What might take for ever is tried again later
+ * where others are at work, and ends where nobody is: who wakes it may be waiting in vain.
+ */
 static void hand_to_worker(struct request *request)
 {
+	int r;
+
 	request->place = AT_WORKER;
-	if (iou__iopool_put(&request->threads->iopool, request))
+	r = iou__iopool_put(&request->threads->iopool, request);
+	if (r == 0)
 		return;
 	if (!request->is_bounded) {
-		pause_request(request);
+		if (r == -EBUSY)
+			pause_request(request);
+		else
+			complete(request, r);
 		return;
 	}
 	request->is_on_worker = true;

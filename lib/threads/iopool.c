@@ -107,17 +107,22 @@ static unsigned default_max(const struct iolane *lane)
 	return lane == &lane->pool->lanes[LANE_BOUNDED] ? PER_CPU * iou__cpus() : MAX_UNBOUNDED;
 }
 
-static bool start_thread(struct iolane *lane)
+/* 0; -EBUSY: there are as many as may be; or why there is no more. */
+static int start_thread(struct iolane *lane)
 {
+	int r;
+
 	if (!lane->n_max)
 		lane->n_max = default_max(lane);
 	if (!lane->threads)
 		lane->threads = calloc(lane->n_max, sizeof(pthread_t));
-	if (!lane->threads || lane->n_threads == lane->n_max ||
-	    create_thread(lane, &lane->threads[lane->n_threads]) != 0)
-		return false;
-	lane->n_threads++;
-	return true;
+	if (!lane->threads)
+		return -ENOMEM;
+	if (lane->n_threads == lane->n_max)
+		return -EBUSY;
+	r = create_thread(lane, &lane->threads[lane->n_threads]);
+	lane->n_threads += r == 0;
+	return -r;
 }
 
 static struct iolane *lane_of(struct iopool *pool, const struct request *request)
@@ -125,23 +130,24 @@ static struct iolane *lane_of(struct iopool *pool, const struct request *request
 	return &pool->lanes[request->is_bounded ? LANE_BOUNDED : LANE_UNBOUNDED];
 }
 
-bool iou__iopool_put(struct iopool *pool, struct request *request)
+int iou__iopool_put(struct iopool *pool, struct request *request)
 {
 	struct iolane *lane = lane_of(pool, request);
+	int r = 0;
 
 	pthread_mutex_lock(&pool->lock);
-
-	bool has_worker = lane->n_waiting < lane->n_idle || start_thread(lane);
-	bool is_accepted = has_worker || (request->is_bounded && lane->n_threads > 0);
-
-	if (is_accepted) {
+	if (lane->n_waiting >= lane->n_idle)
+		r = start_thread(lane);
+	if (r < 0 && lane->n_threads)
+		r = request->is_bounded ? 0 : -EBUSY;
+	if (r == 0) {
 		iou__queue_push(&lane->waiting, &request->node);
 		lane->n_waiting++;
 		pool->n_out++;
 		pthread_cond_signal(&lane->has_news);
 	}
 	pthread_mutex_unlock(&pool->lock);
-	return is_accepted;
+	return r;
 }
 
 bool iou__iopool_withdraw(struct iopool *pool, struct request *request)

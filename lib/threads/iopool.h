@@ -58,10 +58,10 @@ void iou__iopool_destroy(struct iopool *pool);
 void iou__iopool_abandon(struct iopool *pool);
 
 /*
- * Hand over a request. False: no worker runs and none could be started; or none is free, and those that there are may
- * wait for ever, perhaps for what this one would do.
+ * Hand over a request. 0; -EBUSY: none is free, and those that there are may wait for ever, perhaps for what this one would
+ * do; or the -errno with which no worker could be started, while none runs.
  */
-bool iou__iopool_put(struct iopool *pool, struct request *request);
+int iou__iopool_put(struct iopool *pool, struct request *request);
 
 /* Take back a request that no worker has begun. False: one has; it is told, should it be one that listens. */
 bool iou__iopool_withdraw(struct iopool *pool, struct request *request);
