@@ -93,20 +93,34 @@ static int control(const struct watches *watches, const struct watch *watch, int
 	return epoll_ctl(watches->epoll_fd, what, fd, &event) < 0 ? -errno : 0;
 }
 
-/* The descriptor may be another file's than last time. */
+/* Known to epoll or not, it is told of by a generation of its own. */
+static int introduce(const struct watches *watches, struct watch *watch, int fd, uint32_t events)
+{
+	int r;
+
+	watch->generation++;
+	r = control(watches, watch, fd, EPOLL_CTL_ADD, events);
+	return r == -EEXIST ? control(watches, watch, fd, EPOLL_CTL_MOD, events) : r;
+}
+
+/* The descriptor may be another file's than last time. After a failure what epoll has been told before still holds. */
 static int arm(const struct watches *watches, struct watch *watch, int fd, uint32_t events)
 {
+	uint32_t generation = watch->generation;
 	int r = watch->is_known ? control(watches, watch, fd, EPOLL_CTL_MOD, events) : -ENOENT;
 
 	if (r == -ENOENT) {
-		watch->generation++;
-		r = control(watches, watch, fd, EPOLL_CTL_ADD, events);
+		watch->is_known = false;
+		watch->armed = 0;
+		r = introduce(watches, watch, fd, events);
 	}
-	if (r == -EEXIST)
-		r = control(watches, watch, fd, EPOLL_CTL_MOD, events);
-	watch->is_known = r == 0;
-	watch->armed = r == 0 ? events : 0;
-	return r;
+	if (r < 0) {
+		watch->generation = generation;
+		return r;
+	}
+	watch->is_known = true;
+	watch->armed = events;
+	return 0;
 }
 
 static void disarm(const struct watches *watches, struct watch *watch, int fd)
@@ -203,6 +217,10 @@ void iou__watches_tell(struct watches *watches, uint64_t data, uint32_t events, 
 		if (events & (request->events | ALWAYS) & ~FLAGS)
 			wake(watches, request, events, out);
 	}
-	if (!iou__queue_is_empty(&watch->requests) && !is_armed_for(watch, wanted(watch)))
-		arm(watches, watch, fd, wanted(watch));
+	if (iou__queue_is_empty(&watch->requests) || is_armed_for(watch, wanted(watch)))
+		return;
+	/* Nothing would be heard of them any more: let them try again. */
+	if (arm(watches, watch, fd, wanted(watch)) < 0)
+		while ((node = iou__queue_first(&watch->requests)))
+			wake(watches, container_of(node, struct request, node), 0, out);
 }
