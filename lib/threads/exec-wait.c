@@ -71,7 +71,10 @@ static enum outcome poll_unwatchable(struct request *request)
 	return iou__done_as(request, r != 0 ? r : -EINVAL);
 }
 
-/* epoll tells of each change, and to begin with of what is. */
+/*
+ * epoll tells of each change, and to begin with of what is. Where it has no memory, or no room, for this one, what is there
+ * after the pause ends it, as the kernel may as well: who polls then begins anew.
+ */
 static enum outcome poll_again_and_again(struct request *request)
 {
 	int mask = request->is_unwatched ? look(request) : (int)(request->revents & events_of(request));
@@ -79,6 +82,8 @@ static enum outcome poll_again_and_again(struct request *request)
 	if (mask > 0)
 		iou__flow_post_more(request, mask, 0);
 	request->revents = 0;
+	if (request->span && poll_once(request) == OUT_DONE)
+		return OUT_DONE;
 	return iou__watch(request, request->sqe.fd, events_of(request) | EPOLLET);
 }
 

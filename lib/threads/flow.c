@@ -226,8 +226,10 @@ static void watch(struct request *request)
 	request->is_unwatchable = r == -EPERM;
 	request->is_unwatched = r < 0 && r != -EPERM;
 	request->place = AT_WATCH;
-	if (r == 0)
+	if (r == 0) {
+		request->span = 0;
 		return;
+	}
 	if (r == -EBADF)
 		complete(request, r);
 	else if (is_news)
