@@ -93,7 +93,7 @@ static uint32_t awaited(const struct request *request, uint32_t events)
 
 /*
  * The end of an attempt that transferred n of the bytes that were wanted, or failed. With MSG_WAITALL what is missing is
- * waited for; what has been transferred outweighs a failure.
+ * waited for; what has been transferred outweighs a failure, but for one that has the attempt repeated.
  */
 static enum outcome finish(struct request *request, ssize_t n, size_t wanted, uint32_t events)
 {
@@ -105,7 +105,7 @@ static enum outcome finish(struct request *request, ssize_t n, size_t wanted, ui
 		request->done += (uint32_t)n;
 		return iou__watch(request, request->sqe.fd, events);
 	}
-	if (n < 0 && !request->done)
+	if (n < 0 && (!request->done || errno == EINTR))
 		return iou__done(request, -1);
 	return iou__done_as(request, (int)(request->done + (n > 0 ? (uint32_t)n : 0)));
 }

@@ -251,7 +251,7 @@ static bool is_short(const struct request *request, bool is_vectored, ssize_t n)
 
 static enum outcome finish(struct request *request, ssize_t n)
 {
-	if (n < 0 && !request->done)
+	if (n < 0 && (!request->done || errno == EINTR))
 		return iou__done(request, -1);
 	return iou__done_as(request, (int)(request->done + (n > 0 ? (uint32_t)n : 0)));
 }
@@ -272,10 +272,13 @@ static enum outcome read_or_write(struct request *request, bool is_vectored, tra
 	}
 }
 
-/* A failed read has used up its buffer, unless there was no file in the first place: so does the kernel. */
+/*
+ * A failed read has used up its buffer, unless there was no file in the first place: so does the kernel. One that was
+ * interrupted is tried again.
+ */
 static enum outcome with_buffer(struct request *request, enum outcome outcome)
 {
-	if (outcome == OUT_DONE && request->res != -EBADF)
+	if (outcome == OUT_DONE && request->res != -EBADF && request->res != -EINTR)
 		request->cqe_flags = iou__groups_use(request);
 	return outcome;
 }
