@@ -65,16 +65,16 @@ int iou__exec_set_nonblock(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags >= 0 && !(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	return flags;
+	if (flags < 0 || flags & O_NONBLOCK)
+		return flags;
+	return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -1 : flags;
 }
 
 void iou__exec_restore(int fd, int flags)
 {
 	int saved = errno;
 
-	if (flags >= 0 && !(flags & O_NONBLOCK))
+	if (!(flags & O_NONBLOCK))
 		fcntl(fd, F_SETFL, flags);
 	errno = saved;
 }
@@ -113,6 +113,8 @@ enum outcome iou__exec_connect(struct request *request)
 	if (request->has_waited)
 		return connected(request);
 	flags = iou__exec_set_nonblock(sqe->fd);
+	if (flags < 0)
+		return iou__done(request, -1);
 	r = connect(sqe->fd, iou__pointer(sqe->addr), (socklen_t)sqe->addr2);
 	iou__exec_restore(sqe->fd, flags);
 	if (r < 0 && errno == EINPROGRESS)
@@ -138,10 +140,12 @@ int iou__check_accept(struct request *request)
 
 static int accept_one(const struct io_uring_sqe *sqe)
 {
-	int flags = iou__exec_set_nonblock(sqe->fd);
-	int fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2),
-			 (int)sqe->accept_flags | cloexec_of(sqe));
+	int flags = iou__exec_set_nonblock(sqe->fd), fd;
 
+	if (flags < 0)
+		return -1;
+	fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2),
+		     (int)sqe->accept_flags | cloexec_of(sqe));
 	iou__exec_restore(sqe->fd, flags);
 	return fd;
 }
