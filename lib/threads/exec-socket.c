@@ -156,6 +156,12 @@ static bool has_to_wait_first(struct request *request)
 	       !iou__is_ready(request->sqe.fd, EPOLLIN);
 }
 
+/* A Unix socket that was shut down says so to who blocks alone, and is always ready. */
+static bool is_shut(const struct request *request)
+{
+	return request->revents & EPOLLHUP;
+}
+
 enum outcome iou__exec_accept(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
@@ -165,6 +171,8 @@ enum outcome iou__exec_accept(struct request *request)
 	for (int i = 0; i < MAX_MULTISHOT && iou__flow_has_room(request->threads); i++) {
 		int fd = accept_one(sqe);
 
+		if (fd < 0 && errno == EAGAIN && is_shut(request))
+			return iou__done_as(request, -EINVAL);
 		if (fd < 0 && errno == EAGAIN)
 			return sqe->ioprio & ACCEPT_DONTWAIT ? iou__done(request, fd)
 							     : iou__watch(request, sqe->fd, EPOLLIN);
