@@ -327,9 +327,11 @@ static enum outcome receive_message_multishot(struct request *request)
 	char *memory = iou__pointer(request->buffer.addr);
 	size_t before;
 	ssize_t n;
+	int r;
 
-	if (iou__peek(request->sqe.addr, &wanted, sizeof(wanted)) < 0)
-		return iou__done_as(request, -EFAULT);
+	r = iou__peek(request->sqe.addr, &wanted, sizeof(wanted));
+	if (r < 0)
+		return iou__done_as(request, r);
 	before = sizeof(out) + wanted.msg_namelen + wanted.msg_controllen;
 	if (before > request->buffer.len)
 		return iou__done_as(request, -EFAULT);

@@ -162,14 +162,16 @@ enum outcome iou__exec_openat2(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct open_how how = { 0 };
+	int r;
 
 	if (sqe->len > sizeof(how)) {
 		if (!request->is_on_worker)
 			return iou__to_worker(request, false);
 		return iou__done(request, open_how(request, iou__pointer(sqe->off), sqe->len));
 	}
-	if (iou__peek(sqe->off, &how, sizeof(how)) < 0)
-		return iou__done_as(request, -EFAULT);
+	r = iou__peek(sqe->off, &how, sizeof(how));
+	if (r < 0)
+		return iou__done_as(request, r);
 	return open_it(request, how, sizeof(how));
 }
 

@@ -243,11 +243,13 @@ enum outcome iou__exec_futex_waitv(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct futex_waitv waiters[MAX_WAITERS] = { 0 };
+	int r;
 
 	if (!sqe->len || sqe->len > MAX_WAITERS || !sqe->addr)
 		return iou__done_as(request, -EINVAL);
-	if (iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0])) < 0)
-		return iou__done_as(request, -EFAULT);
+	r = iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0]));
+	if (r < 0)
+		return iou__done_as(request, r);
 	if (sqe->len == MAX_WAITERS)
 		return iou__done_as(request, -EOPNOTSUPP); /* there is no room for the one that cancels */
 	return wait_for_any(request, waiters, sqe->len);
