@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "requests.h"
+
 #define MAX_IN_GROUP (1U << 16)
 
 static struct group *find(const struct groups *groups, unsigned id)
@@ -43,10 +45,12 @@ void iou__groups_destroy(struct groups *groups)
 
 static bool make_room(struct group *group, size_t n)
 {
-	if (group->first + group->n + n <= group->cap)
+	size_t cap = 2 * (group->n + n + group->n_taken);
+
+	if (group->first + group->n + n + group->n_taken <= group->cap)
 		return true;
 
-	struct buffer *buffers = calloc(2 * (group->n + n), sizeof(*buffers));
+	struct buffer *buffers = calloc(cap, sizeof(*buffers));
 
 	if (!buffers)
 		return false;
@@ -55,7 +59,7 @@ static bool make_room(struct group *group, size_t n)
 	free(group->buffers);
 	group->buffers = buffers;
 	group->first = 0;
-	group->cap = 2 * (group->n + n);
+	group->cap = cap;
 	return true;
 }
 
@@ -183,13 +187,13 @@ static bool take_from_list(struct group *group, struct buffer *buffer)
 	return true;
 }
 
-/* There is room: it comes from there, and what is provided since has made its own. */
+/* There is room, but where the buffer comes from a ring that has been withdrawn: then nobody wants it. */
 static void give_back_to_list(struct group *group, const struct buffer *buffer)
 {
 	if (group->first > 0) {
 		group->buffers[--group->first] = *buffer;
 		group->n++;
-	} else if (make_room(group, 1)) {
+	} else if (group->cap) {
 		add(group, *buffer);
 	}
 }
@@ -205,6 +209,7 @@ int iou__groups_take(struct groups *groups, struct request *request)
 		return -ENOENT;
 	if (!group || !(group->ring ? take_from_ring : take_from_list)(group, &request->buffer))
 		return -ENOBUFS;
+	group->n_taken++;
 	return 0;
 }
 
@@ -214,10 +219,11 @@ void iou__groups_give_back(struct groups *groups, struct request *request)
 
 	if (!request->buffer.is_taken)
 		return;
-	if (group && group->ring)
+	if (group->ring)
 		give_back_to_ring(group, &request->buffer);
-	else if (group)
+	else
 		give_back_to_list(group, &request->buffer);
+	group->n_taken--;
 	request->buffer.is_taken = false;
 }
 
@@ -225,6 +231,7 @@ unsigned iou__groups_use(struct request *request)
 {
 	if (!request->buffer.is_taken)
 		return 0;
+	find(&request->threads->groups, request->sqe.buf_group)->n_taken--;
 	request->buffer.is_taken = false;
 	return IORING_CQE_F_BUFFER | (unsigned)request->buffer.id << IORING_CQE_BUFFER_SHIFT;
 }

@@ -12,6 +12,7 @@ struct group {
 	struct group *next;
 	struct buffer *buffers; /* in the order in which they were provided */
 	size_t first, n, cap;
+	size_t n_taken; /* there is always room to take these back */
 	uint16_t id;
 	struct io_uring_buf_ring *ring; /* or NULL: a list */
 	uint16_t head, mask;            /* of the ring: the next to be taken */
