@@ -46,10 +46,13 @@ void iou__flow_flush_done(struct threads *threads)
 	}
 }
 
-/* What a zero-copy send comes to is told first, and then that its memory is free. */
+/*
+ * What a zero-copy send comes to is told first, and then that its memory is free; where there is room for one of these
+ * alone, in one.
+ */
 static int notify(struct request *request, int res)
 {
-	if (request->is_failed || !(request->opcode->flags & NOTIFIES))
+	if (request->is_failed || !(request->opcode->flags & NOTIFIES) || !iou__flow_has_room(request->threads))
 		return res;
 	iou__flow_post_more(request, res, 0);
 	request->cqe_flags = IORING_CQE_F_NOTIF;
