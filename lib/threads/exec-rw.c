@@ -128,7 +128,7 @@ static int skip_done(const struct request *request, struct vector *vector)
 	if (!vector->copy)
 		return -ENOMEM;
 	r = iou__peek((__u64)(uintptr_t)vector->iov, vector->copy, (size_t)vector->n * sizeof(struct iovec));
-	for (int i = 0; i < vector->n; i++) {
+	for (int i = 0; r == 0 && i < vector->n; i++) {
 		struct iovec *iov = &vector->copy[i];
 		size_t part = smaller(skip, iov->iov_len);
 
