@@ -160,6 +160,8 @@ typedef struct iou_op_t {
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
  *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
  *     which registered ones are some;
+ *   - where no thread can be had the loop does what a file takes, and waits for it; what may wait for ever (futexes)
+ *     ends with -EAGAIN or -ENOMEM;
  *   - timeouts by other clocks than CLOCK_MONOTONIC do not notice that a clock is set while they wait;
  *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels) that somebody else empties at that very
  *     moment keeps its thread, and iou_free() with it, until there is more.
