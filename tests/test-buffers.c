@@ -257,7 +257,9 @@ START_TEST(test_bad_values_are_einval_and_leave_the_handle_alone)
 	ck_assert_int_eq(iou_buffers_new(iou, 1, 1, (size_t)INT_MAX + 1, &other), -EINVAL);
 	ck_assert_int_eq(iou_buffers_new(iou, 1, 1, 1, NULL), -EINVAL);
 	ck_assert_int_eq(iou_buffers_new(iou, GROUP, 1, 1, &other), -EEXIST);
-	ck_assert_int_eq(iou_buffers_new(iou, 1, 32768, INT_MAX, &other), -ENOMEM);
+	/* There valgrind does not ask the kernel. */
+	if (!RUNNING_ON_VALGRIND)
+		ck_assert_int_eq(iou_buffers_new(iou, 1, 32768, INT_MAX, &other), -ENOMEM);
 	ck_assert_ptr_eq(other, buffers);
 	ck_assert_ptr_null(iou_buffers_at(NULL, 0));
 	ck_assert_int_eq(errno, EINVAL);

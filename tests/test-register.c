@@ -141,8 +141,11 @@ START_TEST(test_more_files_than_descriptors_may_be_open_are_emfile)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &new), 0);
 	r = iou_register_files(iou, NULL, 101);
 	setrlimit(RLIMIT_NOFILE, &old);
-	ck_assert_int_eq(r, -EMFILE);
-	ck_assert_int_eq(iou_register_files(iou, NULL, 100), 0);
+	/* There the limit is valgrind's own, and the kernel does not know of it. */
+	if (!RUNNING_ON_VALGRIND) {
+		ck_assert_int_eq(r, -EMFILE);
+		ck_assert_int_eq(iou_register_files(iou, NULL, 100), 0);
+	}
 }
 END_TEST
 
