@@ -6,8 +6,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "completions.h"
 #include "exec.h"
-#include "flow.h"
 #include "opcodes.h"
 #include "peek.h"
 
@@ -362,12 +362,12 @@ static enum outcome receive_message_multishot(struct request *request)
  */
 static enum outcome again_and_again(struct request *request, attempt_t *attempt)
 {
-	for (int i = 0; i < MAX_MULTISHOT && iou__flow_has_room(request->threads); i++) {
+	for (int i = 0; i < MAX_MULTISHOT && iou__completions_have_room(request->threads); i++) {
 		enum outcome outcome = attempt(request);
 
 		if (outcome != OUT_DONE || request->res <= 0)
 			return outcome;
-		iou__flow_post_more(request, request->res, iou__groups_use(request));
+		iou__completions_post_more(request, request->res, iou__groups_use(request));
 		if (iou__groups_take(&request->threads->groups, request) < 0)
 			return iou__watch_or_again(request, EPOLLIN);
 	}

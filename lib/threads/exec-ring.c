@@ -223,7 +223,7 @@ static void update(struct request *poll, const struct io_uring_sqe *sqe)
 	poll->sqe.len = sqe->len & IORING_POLL_ADD_MULTI;
 	poll->revents = 0;
 	poll->has_waited = false;
-	iou__flow_make_ready(poll);
+	iou__requests_make_ready(poll);
 }
 
 enum outcome iou__exec_poll_remove(struct request *request)

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+#include "completions.h"
 #include "exec.h"
-#include "flow.h"
 #include "nowait.h"
 #include "opcodes.h"
 #include "peek.h"
@@ -356,10 +356,10 @@ enum outcome iou__exec_read_multishot(struct request *request)
 			return outcome == OUT_WORKER ? iou__done_as(request, -EBADFD) : outcome;
 		if (request->res <= 0)
 			return with_buffer(request, outcome);
-		iou__flow_post_more(request, request->res, iou__groups_use(request));
+		iou__completions_post_more(request, request->res, iou__groups_use(request));
 		if (iou__groups_take(&request->threads->groups, request) < 0)
 			return iou__watch_or_again(request, EPOLLIN);
-		if (!iou__flow_has_room(request->threads))
+		if (!iou__completions_have_room(request->threads))
 			break;
 	}
 	return OUT_AGAIN;

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "completions.h"
 #include "exec.h"
-#include "flow.h"
 #include "opcodes.h"
 #include "peek.h"
 
@@ -168,7 +168,7 @@ enum outcome iou__exec_accept(struct request *request)
 
 	if (has_to_wait_first(request))
 		return iou__watch(request, sqe->fd, EPOLLIN);
-	for (int i = 0; i < MAX_MULTISHOT && iou__flow_has_room(request->threads); i++) {
+	for (int i = 0; i < MAX_MULTISHOT && iou__completions_have_room(request->threads); i++) {
 		int fd = accept_one(sqe);
 
 		if (fd < 0 && errno == EAGAIN && is_shut(request))
@@ -184,7 +184,7 @@ enum outcome iou__exec_accept(struct request *request)
 			fd = iou__files_install(&request->threads->files, sqe->file_index, fd);
 		if (fd < 0)
 			return iou__done_as(request, fd);
-		iou__flow_post_more(request, fd, 0);
+		iou__completions_post_more(request, fd, 0);
 	}
 	return OUT_AGAIN;
 }

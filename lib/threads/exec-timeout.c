@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "exec-timeout.h"
 
+#include "completions.h"
 #include "opcodes.h"
 #include "peek.h"
 #include "timeline.h"
@@ -82,7 +83,7 @@ static enum outcome fire(struct request *request)
 	if (!(request->sqe.timeout_flags & TIMEOUT_MULTISHOT) || request->n_left == 1)
 		return iou__done_as(request, -ETIME);
 	request->n_left -= request->n_left > 0;
-	iou__flow_post_more(request, -ETIME, 0);
+	iou__completions_post_more(request, -ETIME, 0);
 	start(request);
 	return OUT_TIME;
 }

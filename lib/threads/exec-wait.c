@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "completions.h"
 #include "exec.h"
-#include "flow.h"
 #include "opcodes.h"
 #include "peek.h"
 
@@ -80,7 +80,7 @@ static enum outcome poll_again_and_again(struct request *request)
 	int mask = request->is_unwatched ? look(request) : (int)(request->revents & events_of(request));
 
 	if (mask > 0)
-		iou__flow_post_more(request, mask, 0);
+		iou__completions_post_more(request, mask, 0);
 	request->revents = 0;
 	if (request->span && poll_once(request) == OUT_DONE)
 		return OUT_DONE;

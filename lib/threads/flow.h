@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The way of a request: attempt, wait, attempt again, complete, and then what is linked behind it. */
+/* The way of a request: attempt, wait, attempt again, to its completion or the end that somebody puts to it. */
 #ifndef IOU_LIB_THREADS_FLOW_H
 #define IOU_LIB_THREADS_FLOW_H
 
@@ -8,20 +8,11 @@
 /* Requests have been filled in, linked by next: a chain, or a single one. */
 void iou__flow_submit(struct request *head);
 
-/* A completion before the last. */
-void iou__flow_post_more(struct request *request, int res, unsigned flags);
-
-/* How much room there is for completions. */
-bool iou__flow_has_room(struct threads *threads);
-
 /*
  * All that were ready when this began: what has waited for readiness, for time or for a worker and has come out, and what
  * is linked behind completed ones.
  */
 void iou__flow_run_ready(struct threads *threads);
-
-/* Have what could not be completed for want of memory go to the CQ. */
-void iou__flow_flush_done(struct threads *threads);
 
 /* What has not begun is not found, as with the kernel: not what is linked, nor when it is about to begin. */
 bool iou__flow_can_cancel(const struct request *request);
@@ -31,9 +22,6 @@ int iou__flow_cancel(struct request *request);
 
 /* It leaves where it waits, and completes as given. */
 void iou__flow_end(struct request *request, int res);
-
-/* It is to be tried again in this turn. */
-void iou__flow_make_ready(struct request *request);
 
 /*
  * The end: nothing goes on any more, and what workers are at is waited for. What that comes to completes, since it has

@@ -5,22 +5,23 @@
  *
  * The files of the threads engine, all in this directory, are, from the bottom up:
  *
- *	peek.c      reads the program's memory without a crash
- *	nowait.c    reads and writes where RWF_NOWAIT is not to be had
- *	request.h   this
- *	iopool.c    workers for system calls that may be slow
- *	watches.c   readiness, by epoll
- *	timeline.c  points in time
- *	groups.c    provided buffers
- *	files.c     registered files
- *	fixed.c     registered buffers
- *	requests.c  the engine's state, and the requests in it
- *	exec-*.c    what the opcodes do: system calls; exec-timeout.c also what time does to requests
- *	opcodes.c   the table of opcodes, and what the kernel checks before it begins
- *	flow.c      from an attempt to the next, to the completion, to what is linked behind
- *	register.c  io_uring_register(2)
- *	turn.c      what a turn does, and how it waits
- *	threads.c   the engine
+ *	peek.c         reads the program's memory without a crash
+ *	nowait.c       reads and writes where RWF_NOWAIT is not to be had
+ *	request.h      this
+ *	iopool.c       workers for system calls that may be slow
+ *	watches.c      readiness, by epoll
+ *	timeline.c     points in time
+ *	groups.c       provided buffers
+ *	files.c        registered files
+ *	fixed.c        registered buffers
+ *	requests.c     the engine's state, and the requests in it
+ *	completions.c  CQEs, and what is linked behind
+ *	exec-*.c       what the opcodes do: system calls; exec-timeout.c also what time does to requests
+ *	opcodes.c      the table of opcodes, and what the kernel checks before it begins
+ *	flow.c         from an attempt to the next, and to the completion
+ *	register.c     io_uring_register(2)
+ *	turn.c         what a turn does, and how it waits
+ *	threads.c      the engine
  */
 #ifndef IOU_LIB_THREADS_REQUEST_H
 #define IOU_LIB_THREADS_REQUEST_H

@@ -39,3 +39,9 @@ struct request *iou__requests_after(const struct threads *threads, const struct 
 			return request_at(threads, index);
 	return NULL;
 }
+
+void iou__requests_make_ready(struct request *request)
+{
+	request->place = AT_READY;
+	iou__queue_push(&request->threads->ready, &request->node);
+}

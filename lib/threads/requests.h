@@ -47,4 +47,7 @@ struct request *iou__requests_find(const struct threads *threads, __u64 user_dat
 /* The one after this one among all requests in flight, in no order that means anything; NULL: the first, or none. */
 struct request *iou__requests_after(const struct threads *threads, const struct request *request);
 
+/* It is to be tried (again) in this turn or the next. */
+void iou__requests_make_ready(struct request *request);
+
 #endif

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "../deadline.h"
+#include "completions.h"
 #include "exec-timeout.h"
 #include "flow.h"
 #include "timeline.h"
@@ -172,7 +173,7 @@ static void run_ready(struct threads *threads)
 	for (int i = 0; i < MAX_ROUNDS && !iou__queue_is_empty(&threads->ready); i++)
 		iou__flow_run_ready(threads);
 	iou__exec_timeout_count(threads);
-	iou__flow_flush_done(threads);
+	iou__completions_flush(threads);
 }
 
 /* Whether what waits for readiness is due for a look. */
