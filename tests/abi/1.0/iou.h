@@ -86,7 +86,9 @@ extern "C" {
 
 /** The version of this header; iou_version() tells that of the library a program runs with. */
 #define IOU_VERSION_MAJOR 1
+/** Grows with what is added. */
 #define IOU_VERSION_MINOR 0
+/** Grows with what is mended. */
 #define IOU_VERSION_MICRO 0
 
 /** An instance: one ring, its loop, and the worker threads that serve it. Opaque. */
@@ -158,6 +160,8 @@ typedef struct iou_op_t {
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
  *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
  *     which registered ones are some;
+ *   - where no thread can be had the loop does what a file takes, and waits for it; what may wait for ever (futexes)
+ *     ends with -EAGAIN or -ENOMEM;
  *   - timeouts by other clocks than CLOCK_MONOTONIC do not notice that a clock is set while they wait;
  *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels) that somebody else empties at that very
  *     moment keeps its thread, and iou_free() with it, until there is more.
@@ -181,7 +185,7 @@ typedef struct iou_config_t {
 	 * negative result ends the run. NULL: they are counted (iou_stats_t) and dropped.
 	 */
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
-	void *foreign_cqe_data;
+	void *foreign_cqe_data; /**< what it is given */
 	/** SQ entries, rounded up to a power of two; at most 32,768; 0: 128. */
 	uint32_t entries;
 	/** CQ entries, rounded up likewise, not fewer than entries; at most 65,536; 0: twice the SQ's. */
@@ -198,7 +202,7 @@ typedef struct iou_config_t {
 	 * kernel's, or with threads four per CPU and 1,024.
 	 */
 	uint32_t iowq_bounded;
-	uint32_t iowq_unbounded;
+	uint32_t iowq_unbounded; /**< for all else */
 	/**
 	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, to look before going to sleep; 0: not at
 	 * all. To sleep and be woken takes tens of microseconds. A worker looks for a job, and a loop for a job that is
@@ -228,10 +232,10 @@ typedef struct iou_info_t {
 	uint32_t ring_features;
 	/** Sizes of the two queues. */
 	uint32_t sq_entries;
-	uint32_t cq_entries;
+	uint32_t cq_entries; /**< of completions */
 	/** At most so many worker threads, and how many have been started. */
 	uint32_t workers;
-	uint32_t workers_started;
+	uint32_t workers_started; /**< until now */
 } iou_info_t;
 
 /** What iou_stats() tells. Set size to sizeof(iou_stats_t) before the call. */
