@@ -4,7 +4,7 @@
 
 /* An op or a post that comes again and again, at most this often before it gives up and the test with it. */
 
-enum { MOST = 300000 };
+enum { MOST = 3000000 };
 
 struct hog {
 	iou_t *iou;
