@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* No fewer than jobs, so that nobody has to wait for room. */
 #define N_PLACES 1024
@@ -59,7 +60,7 @@ static void *open_pool(struct job *jobs, unsigned n_jobs)
 {
 	struct pool *pool = bench_try_ptr(aligned_alloc(_Alignof(struct pool), sizeof(*pool)), "aligned_alloc");
 
-	*pool = (struct pool){ 0 };
+	memset(pool, 0, sizeof(*pool));
 	bench_try(-pthread_create(&pool->worker, NULL, work, pool), "pthread_create");
 	return pool;
 }
