@@ -93,15 +93,17 @@ int iou__exec_check_fixed(struct request *request)
 int iou__exec_check_fixed_vector(struct request *request, __u64 address, size_t n)
 {
 	const struct fixed *fixed = &request->threads->fixed;
-	struct iovec iovec;
+	struct iovec iovec = { 0 };
 
+	if (n > IOV_MAX && !request->has_fixed)
+		return -EINVAL;
 	for (size_t i = 0; !request->has_fixed && i < n; i++) {
-		int r = n > IOV_MAX ? -EINVAL : iou__peek(address + i * sizeof(iovec), &iovec, sizeof(iovec));
-		__u64 begin = (__u64)(uintptr_t)iovec.iov_base;
+		int r = iou__peek(address + i * sizeof(iovec), &iovec, sizeof(iovec));
 
 		if (r < 0)
 			return r;
-		if (!iovec.iov_len || !iou__fixed_has(fixed, request->sqe.buf_index, begin, iovec.iov_len))
+		if (!iovec.iov_len ||
+		    !iou__fixed_has(fixed, request->sqe.buf_index, (uintptr_t)iovec.iov_base, iovec.iov_len))
 			return -EFAULT;
 	}
 	request->has_fixed = true;

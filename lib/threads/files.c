@@ -141,7 +141,7 @@ int iou__files_register(struct files *files, const int *fds, unsigned n)
 		return -EBUSY;
 	if (!n || are_too_many(n))
 		return n ? -EMFILE : -EINVAL;
-	files->slots = calloc(n, sizeof(files->slots[0]));
+	files->slots = calloc(n, sizeof(struct file *));
 	if (!files->slots)
 		return -ENOMEM;
 	files->n = n;
