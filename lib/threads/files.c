@@ -37,7 +37,7 @@ static int duplicate(int fd)
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || flags & O_PATH)
-		return -EBADF;
+		return flags < 0 ? -errno : -EBADF;
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
