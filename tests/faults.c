@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "faults.h"
+#include "faults-list.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -16,49 +17,17 @@
 
 #include "uring.h"
 
-/* In the order of the table. */
-enum {
-	ALIGNED_ALLOC,
-	CALLOC,
-	REALLOC,
-	CPUALLOC,
-	MMAP,
-	MADVISE,
-	EVENTFD,
-	EPOLL_CREATE1,
-	EPOLL_CTL,
-	EPOLL_WAIT,
-	EPOLL_PWAIT2,
-	TIMERFD_CREATE,
-	READ,
-	WRITE,
-	CLOSE,
-	PPOLL,
-	FOPEN,
-	FGETS,
-	SCHED_GETAFFINITY,
-	PTHREAD_CREATE,
-	PTHREAD_SETNAME_NP,
-	QUEUE_INIT_PARAMS,
-	QUEUE_MMAP,
-	REGISTER,
-	REGISTER_EVENTFD,
-	REGISTER_IOWQ,
-	ENTER2,
-	CREATE,
-	BIND,
-	ENTER,
-	RESIZE,
-	SIGNAL,
-	POLL,
-	WAKE,
-	N_FUNCTIONS,
-};
-
 #define TRANSIENT                            \
 	{                                    \
 		EAGAIN, EBUSY, EINTR, ENOMEM \
 	}
+
+#define WAITS                 \
+	{                     \
+		EAGAIN, EINTR \
+	}
+
+#define OPERATION .is_operation = true
 
 const struct fault faults[] = {
 	[ALIGNED_ALLOC] = { "aligned_alloc", { ENOMEM } },
@@ -70,12 +39,15 @@ const struct fault faults[] = {
 	[EVENTFD] = { "eventfd", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CREATE1] = { "epoll_create1", { EMFILE, ENFILE, ENOMEM } },
 	[EPOLL_CTL] = { "epoll_ctl", { ENOMEM, ENOSPC } },
-	[EPOLL_WAIT] = { "epoll_wait", { EINTR }, .is_harmless = true },
-	[EPOLL_PWAIT2] = { "epoll_pwait2", { EINTR, ENOSYS, EPERM }, .is_harmless = true },
 	[TIMERFD_CREATE] = { "timerfd_create", { EMFILE, ENFILE, ENOMEM } },
 	[READ] = { "read", { EINTR, EAGAIN }, .is_harmless = true },
 	[WRITE] = { "write", { EINTR, EAGAIN }, .is_harmless = true },
-	[CLOSE] = { "close", { EINTR, EIO }, .is_harmless = true },
+	[CLOSE] = { "close",
+		    { EINTR, EIO },
+		    .is_harmless = true,
+		    .transient = { EINTR },
+		    OPERATION,
+		    .mended = { EIO } },
 	[PPOLL] = { "ppoll", { EINTR, ENOMEM }, .transient = { EINTR } },
 	[FOPEN] = { "fopen", { EMFILE, ENOENT }, .is_harmless = true },
 	[FGETS] = { "fgets", { EIO }, .is_harmless = true },
@@ -95,6 +67,77 @@ const struct fault faults[] = {
 	[SIGNAL] = { "iou__uring_signal", { ENOMEM } },
 	[POLL] = { "iou__uring_poll", { EINTR, ENOMEM }, .transient = { EINTR } },
 	[WAKE] = { "the poll that wakes the loop", { EBADF, EINVAL }, .is_harmless = true },
+	[ACCEPT4] = { "accept4", { EMFILE, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[BIND_SOCKET] = { "bind", { EADDRINUSE, EINTR }, .transient = { EINTR }, OPERATION },
+	[CONNECT] = { "connect", { ECONNREFUSED, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[EPOLL_PWAIT2] = { "epoll_pwait2", { EINTR, ENOSYS, EPERM, EBADF }, .transient = { EINTR, ENOSYS, EPERM } },
+	[EPOLL_WAIT] = { "epoll_wait", { EINTR, EBADF }, .transient = { EINTR } },
+	[FALLOCATE] = { "fallocate", { ENOSPC, EINTR }, .transient = { EINTR }, OPERATION },
+	[FCNTL] = { "fcntl", { EPERM }, OPERATION, .mended = { EPERM } },
+	[FCNTL_DUPFD] = { "fcntl(F_DUPFD)", { EMFILE, ENOMEM } },
+	[FDATASYNC] = { "fdatasync", { EIO, EINTR }, .transient = { EINTR }, OPERATION },
+	[FGETXATTR] = { "fgetxattr", { EIO }, OPERATION },
+	[FSETXATTR] = { "fsetxattr", { ENOSPC }, OPERATION },
+	[FSTAT] = { "fstat", { EIO, ENOMEM }, .is_harmless = true },
+	[FSYNC] = { "fsync", { EIO, EINTR }, .transient = { EINTR }, OPERATION },
+	[FTRUNCATE] = { "ftruncate", { EIO, EINTR }, .transient = { EINTR }, OPERATION },
+	[GETSOCKOPT] = { "getsockopt", { ENOBUFS }, OPERATION },
+	[GETXATTR] = { "getxattr", { EIO }, OPERATION },
+	[LINKAT] = { "linkat", { ENOSPC, EINTR }, .transient = { EINTR }, OPERATION },
+	[LISTEN] = { "listen", { EADDRINUSE }, OPERATION },
+	[MKDIRAT] = { "mkdirat", { ENOSPC }, OPERATION },
+	[OPENAT] = { "openat", { EMFILE, EINTR }, .transient = { EINTR }, OPERATION },
+	[OPENAT2] = { "openat2",
+		      { EMFILE, EINTR, EAGAIN, ENOSYS },
+		      .transient = { EINTR },
+		      OPERATION,
+		      .mended = { EAGAIN, ENOSYS } },
+	[PIPE2] = { "pipe2", { EMFILE }, OPERATION },
+	[POLL_NOW] = { "poll", { ENOMEM, EINTR }, .transient = { EINTR }, OPERATION, .mended = { ENOMEM } },
+	[POSIX_FADVISE] = { "posix_fadvise", { EINVAL }, OPERATION },
+	[PREADV2] = { "preadv2(RWF_NOWAIT)",
+		      { EIO, EINTR, EAGAIN, EOPNOTSUPP },
+		      .transient = WAITS,
+		      OPERATION,
+		      .mended = { EOPNOTSUPP } },
+	[PREADV2_WAITING] = { "preadv2", { EIO, EINTR }, .transient = { EINTR }, OPERATION, .mended = { EIO } },
+	[PROCESS_VM_READV] = { "process_vm_readv", { EPERM, ENOSYS, ENOMEM }, .is_harmless = true },
+	[PROCESS_VM_WRITEV] = { "process_vm_writev", { EPERM, ENOSYS, ENOMEM }, .is_harmless = true },
+	[PWRITEV2] = { "pwritev2(RWF_NOWAIT)",
+		       { ENOSPC, EINTR, EAGAIN, EOPNOTSUPP },
+		       .transient = WAITS,
+		       OPERATION,
+		       .mended = { EOPNOTSUPP } },
+	[PWRITEV2_WAITING] = { "pwritev2", { ENOSPC, EINTR }, .transient = { EINTR }, OPERATION, .mended = { ENOSPC } },
+	[RECV] = { "recv", { ECONNRESET, EINTR, EAGAIN }, .transient = WAITS, OPERATION, .mended = { ECONNRESET } },
+	[RECVMSG] = { "recvmsg",
+		      { ECONNRESET, EINTR, EAGAIN },
+		      .transient = WAITS,
+		      OPERATION,
+		      .mended = { ECONNRESET } },
+	[RENAMEAT2] = { "renameat2", { EIO }, OPERATION },
+	[SENDMSG] = { "sendmsg", { ECONNRESET, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[SENDTO] = { "sendto", { ECONNRESET, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[SETXATTR] = { "setxattr", { ENOSPC }, OPERATION },
+	[SHUTDOWN] = { "shutdown", { ENOBUFS }, OPERATION },
+	[SOCKET] = { "socket", { EMFILE, ENFILE, ENOMEM }, OPERATION },
+	[SPLICE] = { "splice", { EIO, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[STATX] = { "statx", { EIO, EINTR }, .transient = { EINTR }, OPERATION },
+	[SYMLINKAT] = { "symlinkat", { ENOSPC }, OPERATION },
+	[SYNC_FILE_RANGE] = { "sync_file_range", { EIO }, OPERATION },
+	[TEE] = { "tee", { ENOMEM, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	[UNLINKAT] = { "unlinkat", { EBUSY }, OPERATION },
+	[VMSPLICE] = { "vmsplice",
+		       { ENOMEM, EINTR, EAGAIN, ENOSYS, EPERM },
+		       .transient = WAITS,
+		       OPERATION,
+		       .mended = { ENOSYS, EPERM } },
+	[WAITID] = { "waitid", { EINVAL, EINTR }, .transient = { EINTR }, OPERATION },
+	[WRITEV] = { "writev", { ENOMEM, EINTR }, .transient = { EINTR }, OPERATION },
+	[FUTEX_WAIT] = { "futex_wait", { ENOSYS, EINTR }, .transient = { EINTR }, OPERATION },
+	[FUTEX_WAITV] = { "futex_waitv", { ENOSYS, EINTR }, .transient = { EINTR }, OPERATION },
+	[FUTEX_WAKE] = { "futex_wake", { EINVAL, ENOSYS }, .transient = { ENOSYS }, OPERATION },
+	[KCMP] = { "kcmp", { EPERM, ENOSYS }, .is_harmless = true },
 	[N_FUNCTIONS] = { 0 },
 };
 
@@ -105,7 +148,8 @@ static struct {
 } armed;
 
 static _Atomic bool is_armed, has_failed;
-static bool is_old_kernel;
+static bool is_old_kernel, is_sandbox;
+static int refusal;
 static unsigned away_at;
 static _Atomic unsigned n_calls[N_FUNCTIONS];
 static _Atomic int n_allocations, n_descriptors, n_mappings, n_threads;
@@ -139,6 +183,21 @@ void faults_pretend_old_kernel(bool is_old)
 	is_old_kernel = is_old;
 }
 
+void faults_refuse_rings(int error)
+{
+	refusal = error;
+}
+
+void faults_put_into_sandbox(bool is)
+{
+	is_sandbox = is;
+}
+
+bool faults_are_in_sandbox(void)
+{
+	return is_armed && is_sandbox;
+}
+
 void faults_take_io_uring_away(unsigned at)
 {
 	away_at = at;
@@ -151,9 +210,20 @@ static bool is_in(const int *errors, int error)
 	return *errors;
 }
 
+bool faults_is_transient(int function, int error)
+{
+	return is_in(faults[function].transient, error);
+}
+
 bool faults_is_harmless(int function, int error)
 {
 	return faults[function].is_harmless || is_in(faults[function].transient, error);
+}
+
+bool faults_is_a_result(int function, int error)
+{
+	return faults[function].is_operation && !faults_is_transient(function, error) &&
+	       !is_in(faults[function].mended, error);
 }
 
 const char *faults_left_behind(void)
@@ -167,8 +237,7 @@ const char *faults_left_behind(void)
 	return words;
 }
 
-/* The errno of this call of the function, which is set as well, or 0: it is not to fail. */
-static int fails(int function)
+int faults_fails(int function)
 {
 	unsigned n;
 
@@ -188,11 +257,6 @@ static void count(_Atomic int *counter, int change)
 		atomic_fetch_add(counter, change);
 }
 
-#define WRAP(type, name, ...)            \
-	type __real_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__)
-
 /* Memory. */
 
 static void *allocated(void *memory)
@@ -203,17 +267,17 @@ static void *allocated(void *memory)
 
 WRAP(void *, aligned_alloc, size_t alignment, size_t size)
 {
-	return fails(ALIGNED_ALLOC) ? NULL : allocated(__real_aligned_alloc(alignment, size));
+	return faults_fails(ALIGNED_ALLOC) ? NULL : allocated(__real_aligned_alloc(alignment, size));
 }
 
 WRAP(void *, calloc, size_t n, size_t size)
 {
-	return fails(CALLOC) ? NULL : allocated(__real_calloc(n, size));
+	return faults_fails(CALLOC) ? NULL : allocated(__real_calloc(n, size));
 }
 
 WRAP(void *, realloc, void *memory, size_t size)
 {
-	if (fails(REALLOC))
+	if (faults_fails(REALLOC))
 		return NULL;
 	return memory ? __real_realloc(memory, size) : allocated(__real_realloc(memory, size));
 }
@@ -229,7 +293,7 @@ WRAP(void, free, void *memory)
 
 WRAP(cpu_set_t *, __sched_cpualloc, size_t n)
 {
-	return fails(CPUALLOC) ? NULL : __real___sched_cpualloc(n);
+	return faults_fails(CPUALLOC) ? NULL : __real___sched_cpualloc(n);
 }
 
 /* Rings are mapped by liburing and unmapped by the library: seen here is what the library maps itself, some at a time. */
@@ -256,12 +320,12 @@ static void *mapped(void *memory)
 
 WRAP(void *, mmap, void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
-	return fails(MMAP) ? MAP_FAILED : mapped(__real_mmap(address, length, protection, flags, fd, offset));
+	return faults_fails(MMAP) ? MAP_FAILED : mapped(__real_mmap(address, length, protection, flags, fd, offset));
 }
 
 WRAP(void *, mmap64, void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
-	return fails(MMAP) ? MAP_FAILED : mapped(__real_mmap64(address, length, protection, flags, fd, offset));
+	return faults_fails(MMAP) ? MAP_FAILED : mapped(__real_mmap64(address, length, protection, flags, fd, offset));
 }
 
 WRAP(int, munmap, void *address, size_t length)
@@ -272,12 +336,12 @@ WRAP(int, munmap, void *address, size_t length)
 
 WRAP(int, madvise, void *address, size_t length, int advice)
 {
-	return fails(MADVISE) ? -1 : __real_madvise(address, length, advice);
+	return faults_fails(MADVISE) ? -1 : __real_madvise(address, length, advice);
 }
 
 /* Descriptors. */
 
-static int opened(int fd)
+int faults_opened(int fd)
 {
 	count(&n_descriptors, fd >= 0);
 	return fd;
@@ -285,38 +349,34 @@ static int opened(int fd)
 
 WRAP(int, eventfd, unsigned value, int flags)
 {
-	return fails(EVENTFD) ? -1 : opened(__real_eventfd(value, flags));
+	return faults_fails(EVENTFD) ? -1 : faults_opened(__real_eventfd(value, flags));
 }
 
 WRAP(int, epoll_create1, int flags)
 {
-	return fails(EPOLL_CREATE1) ? -1 : opened(__real_epoll_create1(flags));
+	return faults_fails(EPOLL_CREATE1) ? -1 : faults_opened(__real_epoll_create1(flags));
 }
 
 WRAP(int, timerfd_create, int clock, int flags)
 {
-	return fails(TIMERFD_CREATE) ? -1 : opened(__real_timerfd_create(clock, flags));
+	return faults_fails(TIMERFD_CREATE) ? -1 : faults_opened(__real_timerfd_create(clock, flags));
 }
 
 WRAP(int, epoll_ctl, int fd, int what, int other, struct epoll_event *event)
 {
-	return fails(EPOLL_CTL) ? -1 : __real_epoll_ctl(fd, what, other, event);
-}
-
-WRAP(int, epoll_wait, int fd, struct epoll_event *events, int n, int timeout)
-{
-	return fails(EPOLL_WAIT) ? -1 : __real_epoll_wait(fd, events, n, timeout);
-}
-
-WRAP(int, epoll_pwait2, int fd, struct epoll_event *events, int n, const struct timespec *timeout, const sigset_t *mask)
-{
-	return fails(EPOLL_PWAIT2) ? -1 : __real_epoll_pwait2(fd, events, n, timeout, mask);
+	return faults_fails(EPOLL_CTL) ? -1 : __real_epoll_ctl(fd, what, other, event);
 }
 
 /*
  * An eventfd has nothing to read, or is full: in both cases it is as if the call had been made. Nothing else can be
- * made to fail here, or loops would have to do without being woken.
+ * made to fail here, or loops would have to do without being woken. In the sandbox what is read and written may be the
+ * program's memory, on its way through a pipe, which does not fail.
  */
+static bool is_eventfd(size_t size)
+{
+	return size == sizeof(uint64_t) && !is_sandbox;
+}
+
 static bool is_done_nonetheless(int error)
 {
 	return error == EAGAIN;
@@ -324,7 +384,7 @@ static bool is_done_nonetheless(int error)
 
 WRAP(ssize_t, read, int fd, void *buffer, size_t size)
 {
-	int error = fails(READ);
+	int error = is_eventfd(size) ? faults_fails(READ) : 0;
 
 	if (!error)
 		return __real_read(fd, buffer, size);
@@ -336,7 +396,7 @@ WRAP(ssize_t, read, int fd, void *buffer, size_t size)
 
 WRAP(ssize_t, write, int fd, const void *buffer, size_t size)
 {
-	int error = fails(WRITE);
+	int error = is_eventfd(size) ? faults_fails(WRITE) : 0;
 
 	if (!error)
 		return __real_write(fd, buffer, size);
@@ -349,7 +409,7 @@ WRAP(ssize_t, write, int fd, const void *buffer, size_t size)
 /* Whatever it returns, the descriptor is gone. */
 WRAP(int, close, int fd)
 {
-	int error = fails(CLOSE);
+	int error = faults_fails(CLOSE);
 	int r = __real_close(fd);
 
 	count(&n_descriptors, -1);
@@ -361,22 +421,22 @@ WRAP(int, close, int fd)
 
 WRAP(int, ppoll, struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
-	return fails(PPOLL) ? -1 : __real_ppoll(fds, n, timeout, mask);
+	return faults_fails(PPOLL) ? -1 : __real_ppoll(fds, n, timeout, mask);
 }
 
 WRAP(FILE *, fopen, const char *path, const char *mode)
 {
-	return fails(FOPEN) ? NULL : __real_fopen(path, mode);
+	return faults_fails(FOPEN) ? NULL : __real_fopen(path, mode);
 }
 
 WRAP(FILE *, fopen64, const char *path, const char *mode)
 {
-	return fails(FOPEN) ? NULL : __real_fopen64(path, mode);
+	return faults_fails(FOPEN) ? NULL : __real_fopen64(path, mode);
 }
 
 WRAP(char *, fgets, char *line, int size, FILE *file)
 {
-	return fails(FGETS) ? NULL : __real_fgets(line, size, file);
+	return faults_fails(FGETS) ? NULL : __real_fgets(line, size, file);
 }
 
 /* Time, and threads. */
@@ -391,12 +451,12 @@ WRAP(int, nanosleep, const struct timespec *time, struct timespec *left)
 
 WRAP(int, sched_getaffinity, pid_t thread, size_t size, cpu_set_t *set)
 {
-	return fails(SCHED_GETAFFINITY) ? -1 : __real_sched_getaffinity(thread, size, set);
+	return faults_fails(SCHED_GETAFFINITY) ? -1 : __real_sched_getaffinity(thread, size, set);
 }
 
 WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(*function)(void *), void *data)
 {
-	int error = fails(PTHREAD_CREATE);
+	int error = faults_fails(PTHREAD_CREATE);
 
 	if (!error)
 		error = __real_pthread_create(thread, attr, function, data);
@@ -412,7 +472,7 @@ WRAP(int, pthread_join, pthread_t thread, void **result)
 
 WRAP(int, pthread_setname_np, pthread_t thread, const char *name)
 {
-	int error = fails(PTHREAD_SETNAME_NP);
+	int error = faults_fails(PTHREAD_SETNAME_NP);
 
 	return error ? error : __real_pthread_setname_np(thread, name);
 }
@@ -423,10 +483,12 @@ WRAP(int, pthread_setname_np, pthread_t thread, const char *name)
 
 WRAP(int, io_uring_queue_init_params, unsigned entries, struct io_uring *ring, struct io_uring_params *params)
 {
-	int error = fails(QUEUE_INIT_PARAMS);
+	int error = faults_fails(QUEUE_INIT_PARAMS);
 
 	if (is_old_kernel && params->flags & NOT_IN_5_10)
 		error = EINVAL;
+	if (is_armed && refusal)
+		error = refusal;
 	if (error)
 		return -error;
 
@@ -446,7 +508,7 @@ WRAP(void, io_uring_queue_exit, struct io_uring *ring)
 
 WRAP(int, io_uring_queue_mmap, int fd, struct io_uring_params *params, struct io_uring *ring)
 {
-	int error = fails(QUEUE_MMAP);
+	int error = faults_fails(QUEUE_MMAP);
 
 	return error ? -error : __real_io_uring_queue_mmap(fd, params, ring);
 }
@@ -454,7 +516,7 @@ WRAP(int, io_uring_queue_mmap, int fd, struct io_uring_params *params, struct io
 /* A file on its way to another ring has a descriptor from the kernel, which is closed when it has arrived. */
 WRAP(int, io_uring_register, unsigned fd, unsigned opcode, const void *arg, unsigned n)
 {
-	int error = fails(REGISTER);
+	int error = faults_fails(REGISTER);
 
 	count(&n_descriptors, opcode == IORING_REGISTER_FILES_UPDATE);
 	return error ? -error : __real_io_uring_register(fd, opcode, arg, n);
@@ -462,21 +524,21 @@ WRAP(int, io_uring_register, unsigned fd, unsigned opcode, const void *arg, unsi
 
 WRAP(int, io_uring_register_eventfd, struct io_uring *ring, int fd)
 {
-	int error = fails(REGISTER_EVENTFD);
+	int error = faults_fails(REGISTER_EVENTFD);
 
 	return error ? -error : __real_io_uring_register_eventfd(ring, fd);
 }
 
 WRAP(int, io_uring_register_iowq_max_workers, struct io_uring *ring, unsigned *max)
 {
-	int error = fails(REGISTER_IOWQ);
+	int error = faults_fails(REGISTER_IOWQ);
 
 	return error ? -error : __real_io_uring_register_iowq_max_workers(ring, max);
 }
 
 WRAP(int, io_uring_enter2, unsigned fd, unsigned n, unsigned n_wanted, unsigned flags, sigset_t *arg, size_t size)
 {
-	int error = fails(ENTER2);
+	int error = faults_fails(ENTER2);
 
 	if (is_armed && away_at && n_calls[ENTER2] >= away_at)
 		error = EPERM;
@@ -487,14 +549,14 @@ WRAP(int, io_uring_enter2, unsigned fd, unsigned n, unsigned n_wanted, unsigned 
 
 WRAP(int, iou__uring_create, const struct uring_config *config, struct uring *uring)
 {
-	int error = fails(CREATE);
+	int error = faults_fails(CREATE);
 
 	return error ? -error : __real_iou__uring_create(config, uring);
 }
 
 WRAP(int, iou__uring_bind, struct uring *uring)
 {
-	int error = fails(BIND);
+	int error = faults_fails(BIND);
 
 	return error ? -error : __real_iou__uring_bind(uring);
 }
@@ -512,7 +574,7 @@ static void spoil_wake(const struct io_uring_sq *sq)
 {
 	for (unsigned i = *sq->khead; i != *sq->ktail; i++) {
 		struct io_uring_sqe *sqe = &sq->sqes[i & sq->ring_mask];
-		int error = sqe->opcode == IORING_OP_POLL_ADD && sqe->poll32_events == POLLIN ? fails(WAKE) : 0;
+		int error = sqe->opcode == IORING_OP_POLL_ADD && sqe->poll32_events == POLLIN ? faults_fails(WAKE) : 0;
 
 		if (error)
 			spoil(sqe, error);
@@ -563,7 +625,7 @@ WRAP(int, iou__uring_enter, struct uring *uring, unsigned n, unsigned n_wanted, 
 {
 	spoil_wake(&uring->ring.sq);
 
-	int error = fails(ENTER);
+	int error = faults_fails(ENTER);
 
 	if (error == FAULT_SHORT)
 		return submit_half(uring, n);
@@ -572,21 +634,21 @@ WRAP(int, iou__uring_enter, struct uring *uring, unsigned n, unsigned n_wanted, 
 
 WRAP(int, iou__uring_resize, struct uring *uring, const struct uring_config *config)
 {
-	int error = fails(RESIZE);
+	int error = faults_fails(RESIZE);
 
 	return error ? -error : __real_iou__uring_resize(uring, config);
 }
 
 WRAP(int, iou__uring_signal, struct uring *uring, int fd)
 {
-	int error = fails(SIGNAL);
+	int error = faults_fails(SIGNAL);
 
 	return error ? -error : __real_iou__uring_signal(uring, fd);
 }
 
 WRAP(int, iou__uring_poll, const struct uring *uring, const struct timespec *timeout)
 {
-	int error = fails(POLL);
+	int error = faults_fails(POLL);
 
 	return error ? -error : __real_iou__uring_poll(uring, timeout);
 }

@@ -19,12 +19,26 @@ struct play_rules {
 	int error;
 	/* What ends the engine in any case; 0: nothing. */
 	int engine_error;
+	/* The error is one of an operation: ops get it as their result, and no call is told. */
+	bool is_operation;
 	/* It is one that must not be noticed: everything comes out as if nothing had failed. */
 	bool is_strict;
 };
 
+/**
+ * Open what play() needs on threads, where that has to be before some calls fail; else it does so itself, and it closes
+ * everything in any case. Whether that worked.
+ */
+bool play_open_stage(void);
+
 /** Returns NULL, or what was wrong (static storage). */
 const char *play(const struct play_rules *rules);
+
+/** The first of what has not had its final callback yet, in words. */
+const char *play_waits_for(void);
+
+/** How many ops have had the error as their result, the last time. */
+int play_n_errors(void);
 
 /** How often the play's own calls have been told of a failure, the last time. */
 int play_n_told(void);
