@@ -26,8 +26,9 @@ static bool can_end(const struct act *act)
 		return is_ready(act->stream->out, POLLIN);
 	if (traits & AWAITS_ROOM)
 		return is_ready(act->stream->in, POLLOUT);
+	/* Linux wakes one accept for a connection, and no other if that one is cancelled before it has looked. */
 	if (traits & AWAITS_CONNECTION)
-		return is_ready(act->world->listener, POLLIN);
+		return !act->world->has_ring && is_ready(act->world->listener, POLLIN);
 	return !(traits & AWAITS_OTHERS);
 }
 
