@@ -394,7 +394,7 @@ static void register_and_resize(struct play *play)
 		return;
 	is_registered(play, "iou_register_buffers", iou_register_buffers(play->iou, &iovec, 1));
 	/* A kernel that says EINVAL to this does not know it. */
-	r = iou_buffers_new(play->iou, 1, 4, 16, &buffers);
+	r = iou_buffers_new(play->iou, 2, 4, 16, &buffers);
 	is_registered(play, "iou_buffers_new", r == -EOPNOTSUPP ? -EINVAL : r);
 	resize_to(play, 8);
 	part = play_take_part(play, "a write to a registered file", 0);
