@@ -242,9 +242,8 @@ static bool try(const struct trial *trial)
  */
 static unsigned stride(const struct trial *trial)
 {
-	unsigned n = trial->setting == on_ring || trial->setting == on_threads ? 1
-		     : faults[trial->function].is_harmless                     ? 6
-									       : 3;
+	bool is_first = trial->setting == on_ring || trial->setting == on_threads;
+	unsigned n = is_first ? 1 : faults[trial->function].is_harmless || !is_on_ring(trial) ? 6 : 3;
 
 	return n * (1 + 2 * (unsigned)(support_slowness() - 1) / 3);
 }
