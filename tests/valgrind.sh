@@ -19,7 +19,7 @@ LD_PRELOAD=$enter valgrind --quiet --log-file="$log" --error-exitcode=99 --leak-
 	--errors-for-leak-kinds=definite,possible --track-fds=yes --num-callers=30 --fair-sched=try "$@" &
 pid=$!
 (
-	sleep $limit
+	sleep $limit || exit
 	echo "valgrind.sh: $1 does not end" >&2
 	timeout 20 vgdb --pid=$pid v.info scheduler >&2
 	kill -KILL $pid
