@@ -509,6 +509,7 @@ static const char *const infallible[] = {
 	"tgkill",
 	/* Which engine it is to be, and why, is told as far as it can be known. */
 	"getrlimit64",
+	"atoi",
 	"strtol",
 	/* The end. */
 	"__assert_fail",

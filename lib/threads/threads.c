@@ -147,8 +147,9 @@ static void free_memory(struct threads *threads)
 {
 	iou__groups_destroy(&threads->groups);
 	iou__fixed_destroy(&threads->fixed);
-	iou__files_destroy(&threads->files);
+	/* A forked child shares the epoll set, which must not be told that these files go. */
 	iou__watches_destroy(&threads->watches);
+	iou__files_destroy(&threads->files);
 	if (threads->timer_fd >= 0)
 		close(threads->timer_fd);
 	free(threads->cqes);
