@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #define OP_FIXED_FD_INSTALL 54
 
@@ -440,6 +441,27 @@ START_TEST(test_what_is_in_flight_keeps_a_file_that_is_replaced_or_closed)
 }
 END_TEST
 
+PROMISE(14, child_that_frees_leaves_requests_on_registered_files_alone)
+{
+	struct seen op;
+	int status;
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(iou_register_files(iou, fds, 2), 0);
+	queue_read(iou, &op, 0, &byte, 1, IOSQE_FIXED_FILE);
+	ck_assert_int_eq(turn(iou), 0);
+	child = fork();
+	if (child == 0)
+		_exit(iou_free(iou) != NULL);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	put_bytes(fds[1], "a", 1);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_sec = 2 }), 1);
+	expect(&op, 1);
+}
+END_TEST
+
 START_TEST(test_free_ends_what_uses_registered_files)
 {
 	struct seen op;
@@ -865,6 +887,7 @@ Suite *suite(void)
 		set_up, tear_down);
 	tcase_add_checked_fixture(ADD_CASE(s, "lifetime", test_what_is_in_flight_keeps_its_file,
 					   test_what_is_in_flight_keeps_a_file_that_is_replaced_or_closed,
+					   test_g14_child_that_frees_leaves_requests_on_registered_files_alone,
 					   test_free_ends_what_uses_registered_files,
 					   test_what_uses_a_registered_file_is_cancelled_by_it),
 				  set_up, tear_down);
