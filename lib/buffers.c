@@ -24,15 +24,6 @@ struct iou_buffers_t {
 	uint16_t group;
 };
 
-static unsigned power_of_two(unsigned n)
-{
-	unsigned power = 1;
-
-	while (power < n)
-		power *= 2;
-	return power;
-}
-
 /* Those of the ring are 16 bytes each, so that where buffers begin is aligned if there are four; there are, or more. */
 static int map(iou_buffers_t *buffers)
 {
@@ -118,7 +109,7 @@ int iou_buffers_new(iou_t *iou, unsigned group, unsigned n, size_t size, iou_buf
 		return -ENOMEM;
 	new_one->group = (uint16_t)group;
 	new_one->n = n;
-	new_one->n_entries = power_of_two(n);
+	new_one->n_entries = iou__power_of_two(n);
 	new_one->size = (uint32_t)size;
 	r = make(iou, new_one);
 	if (r < 0)

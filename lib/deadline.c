@@ -3,12 +3,17 @@
 
 #include <errno.h>
 
-uint64_t iou__clock_ns(void)
+uint64_t iou__ns_of_clock(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+	clock_gettime(clock, &now);
+	return iou__ns_of_time(&now);
+}
+
+uint64_t iou__clock_ns(void)
+{
+	return iou__ns_of_clock(CLOCK_MONOTONIC);
 }
 
 int iou__deadline_in(const struct timespec *timeout, struct deadline *deadline)

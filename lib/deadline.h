@@ -9,8 +9,14 @@
 
 #define NS_PER_S 1000000000L
 
-/* CLOCK_MONOTONIC in nanoseconds. */
+/* CLOCK_MONOTONIC in nanoseconds, and any clock. */
 uint64_t iou__clock_ns(void);
+uint64_t iou__ns_of_clock(clockid_t clock);
+
+static inline uint64_t iou__ns_of_time(const struct timespec *time)
+{
+	return (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec;
+}
 
 static inline struct timespec iou__time_of_ns(uint64_t ns)
 {

@@ -93,4 +93,14 @@ struct engine_verbs {
 	void (*abandon)(struct engine *engine);
 };
 
+/* The smallest that is not less than n: queues have such sizes. */
+static inline unsigned iou__power_of_two(unsigned n)
+{
+	unsigned power = 1;
+
+	while (power < n)
+		power *= 2;
+	return power;
+}
+
 #endif

@@ -58,7 +58,7 @@ static void start(struct request *request)
 {
 	request->number = ++request->threads->n_armings;
 	if (!(request->sqe.timeout_flags & IORING_TIMEOUT_ABS))
-		request->at = iou__timeline_now() + request->span;
+		request->at = iou__clock_ns() + request->span;
 }
 
 static enum outcome begin(struct request *request)

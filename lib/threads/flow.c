@@ -41,7 +41,7 @@ static void pause_request(struct request *request)
 	request->span = request->span ? 2 * request->span : FIRST_PAUSE_NS;
 	if (request->span > LONGEST_PAUSE_NS)
 		request->span = LONGEST_PAUSE_NS;
-	wait_for_time(request, iou__timeline_now() + request->span);
+	wait_for_time(request, iou__clock_ns() + request->span);
 }
 
 static void handle(struct request *request, enum outcome outcome);

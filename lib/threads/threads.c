@@ -45,10 +45,8 @@ static void set_timer(struct threads *threads)
 
 	if (at == threads->timer_is_at)
 		return;
-	if (at != TIMELINE_NEVER) {
-		time.it_value.tv_sec = (time_t)(at / NS_PER_SECOND);
-		time.it_value.tv_nsec = (long)(at % NS_PER_SECOND);
-	}
+	if (at != TIMELINE_NEVER)
+		time.it_value = iou__time_of_ns(at);
 	timerfd_settime(threads->timer_fd, TFD_TIMER_ABSTIME, &time, NULL);
 	threads->timer_is_at = at;
 }
@@ -81,20 +79,11 @@ static int take_owner(struct engine *engine)
 	return 0;
 }
 
-static unsigned power_of_two(unsigned n)
-{
-	unsigned power = 1;
-
-	while (power < n)
-		power *= 2;
-	return power;
-}
-
 /* The queues in this size; what is in the CQ goes to the copies. */
 static int make_queues(struct threads *threads, unsigned entries, unsigned cq_entries)
 {
 	struct engine *engine = &threads->engine;
-	unsigned n = power_of_two(cq_entries ? cq_entries : 2 * power_of_two(entries));
+	unsigned n = iou__power_of_two(cq_entries ? cq_entries : 2 * iou__power_of_two(entries));
 	struct io_uring_cqe *cqes = calloc(n, sizeof(*cqes));
 
 	if (!cqes || !iou__cq_empty_ring(engine->cq)) {
@@ -104,7 +93,7 @@ static int make_queues(struct threads *threads, unsigned entries, unsigned cq_en
 	free(threads->cqes);
 	threads->cqes = cqes;
 	engine->cq->ring = (struct cq_ring){ &threads->cq_head, &threads->cq_tail, n - 1, cqes };
-	engine->sq_entries = power_of_two(entries);
+	engine->sq_entries = iou__power_of_two(entries);
 	engine->cq_entries = n;
 	return 0;
 }

@@ -1,21 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "timeline.h"
 
-#include <time.h>
-
-static uint64_t now_of(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-}
-
-uint64_t iou__timeline_now(void)
-{
-	return now_of(CLOCK_MONOTONIC);
-}
-
 void iou__timeline_add(struct queue *timeline, struct request *request)
 {
 	struct node *before = timeline->ends.prev;
@@ -42,7 +27,7 @@ uint64_t iou__timeline_span(const struct __kernel_timespec *span)
 {
 	uint64_t ns;
 
-	if (__builtin_mul_overflow((uint64_t)span->tv_sec, NS_PER_SECOND, &ns) ||
+	if (__builtin_mul_overflow((uint64_t)span->tv_sec, NS_PER_S, &ns) ||
 	    __builtin_add_overflow(ns, (uint64_t)span->tv_nsec, &ns) || ns > INT64_MAX)
 		return INT64_MAX; /* as the kernel does */
 	return ns;
@@ -57,10 +42,10 @@ static clockid_t clock_of(unsigned timeout_flags)
 
 uint64_t iou__timeline_at(uint64_t span, unsigned timeout_flags)
 {
-	uint64_t now = iou__timeline_now();
+	uint64_t now = iou__clock_ns();
 
 	if (timeout_flags & IORING_TIMEOUT_ABS) {
-		uint64_t there = now_of(clock_of(timeout_flags));
+		uint64_t there = iou__ns_of_clock(clock_of(timeout_flags));
 
 		span = span > there ? span - there : 0;
 	}

@@ -7,9 +7,9 @@
 #ifndef IOU_LIB_THREADS_TIMELINE_H
 #define IOU_LIB_THREADS_TIMELINE_H
 
+#include "../deadline.h"
 #include "request.h"
 
-#define NS_PER_SECOND 1000000000ULL
 #define TIMELINE_NEVER UINT64_MAX
 
 static inline uint64_t iou__timeline_next(const struct queue *timeline)
@@ -18,8 +18,6 @@ static inline uint64_t iou__timeline_next(const struct queue *timeline)
 
 	return first ? container_of(first, struct request, node)->at : TIMELINE_NEVER;
 }
-
-uint64_t iou__timeline_now(void);
 
 /* The point in time is request->at. */
 void iou__timeline_add(struct queue *timeline, struct request *request);

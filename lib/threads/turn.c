@@ -14,7 +14,7 @@
 #define MAX_ROUNDS 64
 /* While there is other work to do the descriptors are looked at every so many turns. */
 #define MOST_UNPOLLED 15
-#define LONGEST_UNTOLD_NS (5 * NS_PER_SECOND)
+#define LONGEST_UNTOLD_NS (5 * NS_PER_S)
 
 /*
  * Submission. As with a ring, plain timeouts are not the engine's but kept in front of it, see lib/timeouts.h: so both
@@ -125,7 +125,7 @@ static int wait_for_ms(int epoll_fd, struct epoll_event *events, uint64_t ns)
 
 static int wait_for_events(struct threads *threads, struct epoll_event *events, uint64_t ns)
 {
-	struct timespec span = { (time_t)(ns / NS_PER_SECOND), (long)(ns % NS_PER_SECOND) };
+	struct timespec span = iou__time_of_ns(ns);
 	int n;
 
 	if (!ns)
@@ -163,7 +163,7 @@ static void take_what_is_due(struct threads *threads)
 {
 	iou__iopool_take(&threads->iopool, &threads->ready);
 	if (!iou__queue_is_empty(&threads->timeline))
-		iou__timeline_take(&threads->timeline, iou__timeline_now(), &threads->ready);
+		iou__timeline_take(&threads->timeline, iou__clock_ns(), &threads->ready);
 }
 
 /* As far as that goes without waiting, and not for ever: a multishot request can always go on. */
@@ -196,7 +196,7 @@ static uint64_t ns_of(const struct timespec *time)
 {
 	if (!time || time->tv_sec > INT32_MAX)
 		return TIMELINE_NEVER;
-	return (uint64_t)time->tv_sec * NS_PER_SECOND + (uint64_t)time->tv_nsec;
+	return iou__ns_of_time(time);
 }
 
 /* How long nothing will be due. */
@@ -205,7 +205,7 @@ static uint64_t longest_sleep(const struct threads *threads, const struct deadli
 	struct timespec left;
 	uint64_t ns = ns_of(iou__deadline_left(deadline, &left));
 	uint64_t at = iou__timeline_next(&threads->timeline);
-	uint64_t until = at == TIMELINE_NEVER ? at : ns_until(iou__timeline_now(), at);
+	uint64_t until = at == TIMELINE_NEVER ? at : ns_until(iou__clock_ns(), at);
 
 	if (!iou__queue_is_empty(&threads->ready))
 		return 0;
@@ -265,5 +265,5 @@ bool iou__turn_has_news(const struct threads *threads)
 	uint64_t at = iou__timeline_next(&threads->timeline);
 
 	return iou__cq_in_ring(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
-	       iou__iopool_has_finished(&threads->iopool) || (at != TIMELINE_NEVER && at <= iou__timeline_now());
+	       iou__iopool_has_finished(&threads->iopool) || (at != TIMELINE_NEVER && at <= iou__clock_ns());
 }
