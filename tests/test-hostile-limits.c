@@ -336,8 +336,11 @@ static rlim_t amount(const struct shortage *shortage)
 	}
 }
 
-/* The stack grows as it is used, and what it cannot have it does not ask for: that would be a crash. */
-static void grow_stack(void)
+/*
+ * The stack grows as it is used, and that it cannot is a crash, and nobody's fault. Not inlined: what is called later
+ * has to be in the place of this array, not below it.
+ */
+__attribute__((noinline)) static void grow_stack(void)
 {
 	volatile char deep[256 * 1024];
 
@@ -365,15 +368,6 @@ static void become_nobody(struct findings *findings)
 	prctl(PR_SET_DUMPABLE, 1);
 }
 
-/* The stack may grow later than the limit comes; that would be nobody's fault. */
-static void touch_stack(void)
-{
-	volatile char stack[256 * 1024];
-
-	for (size_t i = 0; i < sizeof(stack); i += 1024)
-		stack[i] = 0;
-}
-
 static void take_steps(struct program *program, const struct shortage *shortage)
 {
 	for (int i = 0; i < N_STEPS && (i == 0 || program->iou); i++) {
@@ -395,7 +389,6 @@ static void use_with_shortage(struct findings *findings, const void *data)
 	FIND_EQ(findings, pipe(program.fds), 0);
 	if (shortage->is_nobody)
 		become_nobody(findings);
-	touch_stack();
 	n_descriptors = support_descriptors();
 	getrlimit(shortage->resource, &before);
 	take_steps(&program, shortage);
