@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "completions.h"
 
-#include <fcntl.h>
-
 #include "../sqe.h"
+#include "exec.h"
 #include "opcodes.h"
 
 bool iou__completions_have_room(struct threads *threads)
@@ -45,7 +44,7 @@ void iou__completions_flush(struct threads *threads)
  */
 static int notify(struct request *request, int res)
 {
-	if (request->is_failed || !(request->opcode->flags & NOTIFIES) || !iou__completions_have_room(request->threads))
+	if (!request->has_notice || !iou__completions_have_room(request->threads))
 		return res;
 	iou__completions_post_more(request, res, 0);
 	request->cqe_flags = IORING_CQE_F_NOTIF;
@@ -107,7 +106,7 @@ static void end_limit(struct request *request, struct request **next)
 
 static bool has_file(const struct request *request)
 {
-	return request->file || (!(request->sqe.flags & IOSQE_FIXED_FILE) && fcntl(request->sqe.fd, F_GETFD) >= 0);
+	return request->file || (!(request->sqe.flags & IOSQE_FIXED_FILE) && iou__is_file(request->sqe.fd));
 }
 
 /* How much a buffer that was provided takes is known here alone. */
@@ -120,6 +119,8 @@ static bool is_success(const struct request *request, int res)
 static bool breaks_chain(const struct request *request, int res)
 {
 	if (is_success(request, res))
+		return false;
+	if (request->opcode->flags & GOES_ON && res == -ECANCELED && request->has_begun)
 		return false;
 	if (!(request->opcode->flags & KEEPS_CHAIN) || res == -ECANCELED || res == -ENOTSOCK)
 		return true;

@@ -15,15 +15,15 @@
 /* A range cannot be given to user space's fsync(2): all of the file is more, not less. */
 int iou__check_fsync(struct request *request)
 {
-	return request->sqe.fsync_flags & ~IORING_FSYNC_DATASYNC ? -EINVAL : 0;
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return sqe->fsync_flags & ~IORING_FSYNC_DATASYNC || (__s64)sqe->off < 0 ? -EINVAL : 0;
 }
 
 enum outcome iou__exec_fsync(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if ((__s64)sqe->off < 0)
-		return iou__done_as(request, -EINVAL);
 	return iou__done(request, sqe->fsync_flags & IORING_FSYNC_DATASYNC ? fdatasync(sqe->fd) : fsync(sqe->fd));
 }
 
@@ -43,7 +43,11 @@ enum outcome iou__exec_fallocate(struct request *request)
 
 enum outcome iou__exec_ftruncate(struct request *request)
 {
-	return iou__done(request, ftruncate(request->sqe.fd, (off_t)request->sqe.off));
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if ((off_t)sqe->off < 0 && !iou__is_file(sqe->fd))
+		return iou__done_as(request, -EBADF);
+	return iou__done(request, ftruncate(sqe->fd, (off_t)sqe->off));
 }
 
 enum outcome iou__exec_fadvise(struct request *request)
@@ -127,7 +131,11 @@ enum outcome iou__exec_fixed_fd_install(struct request *request)
 /* By number: newer than the oldest liburing. */
 int iou__check_pipe(struct request *request)
 {
-	return (unsigned)request->sqe.rw_flags & ~(unsigned)(O_CLOEXEC | O_NONBLOCK | O_DIRECT) ? -EINVAL : 0;
+	unsigned flags = (unsigned)request->sqe.rw_flags;
+
+	if (flags & ~(unsigned)(O_CLOEXEC | O_NONBLOCK | O_DIRECT | O_EXCL))
+		return -EINVAL;
+	return 0;
 }
 
 /* Both ends become registered files; the second in the slot behind the first, or in any. */
@@ -163,6 +171,8 @@ static int make_direct_pipe(struct request *request)
 
 enum outcome iou__exec_pipe(struct request *request)
 {
+	if (request->sqe.file_index && (unsigned)request->sqe.rw_flags & O_CLOEXEC)
+		return iou__done_as(request, -EINVAL);
 	if (request->sqe.file_index)
 		return iou__done_as(request, make_direct_pipe(request));
 	return iou__done(request, pipe2(iou__pointer(request->sqe.addr), (int)request->sqe.rw_flags));
@@ -190,11 +200,26 @@ static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, uint32_t events)
 	return !iou__is_ready(fd, events) && !(sqe->splice_flags & SPLICE_F_NONBLOCK && is_pipe(fd));
 }
 
+/* No pipe, the wrong access, a position where there are none: such errors need not be waited for. */
+static bool has_bad_ends(const struct io_uring_sqe *sqe)
+{
+	bool has_offsets = sqe->opcode == IORING_OP_SPLICE;
+
+	if (!iou__is_open_for(sqe->splice_fd_in, O_RDONLY) || !iou__is_open_for(sqe->fd, O_WRONLY))
+		return true;
+	if (!is_pipe(sqe->splice_fd_in) && !is_pipe(sqe->fd))
+		return true;
+	return has_offsets && ((sqe->splice_off_in != (__u64)-1 && !iou__is_disk(sqe->splice_fd_in)) ||
+			       (sqe->off != (__u64)-1 && !iou__is_disk(sqe->fd)));
+}
+
 /* Both ends have to be ready, as far as they can be waited for. */
 static enum outcome wait_for_ends(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
+	if (has_bad_ends(sqe))
+		return OUT_DONE;
 	if (has_to_wait(sqe, sqe->splice_fd_in, EPOLLIN))
 		return iou__watch(request, sqe->splice_fd_in, EPOLLIN);
 	if (has_to_wait(sqe, sqe->fd, EPOLLOUT))
@@ -231,11 +256,6 @@ static ssize_t splice_without_blocking(const struct io_uring_sqe *sqe)
 	return n;
 }
 
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
 /* The other end may be a registered file, too. */
 static bool find_file_in(struct request *request)
 {
@@ -256,7 +276,7 @@ enum outcome iou__exec_splice(struct request *request)
 	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED && !find_file_in(request))
 		return iou__done_as(request, -EBADF);
 	if (!sqe->len)
-		return iou__done_as(request, is_open(sqe->splice_fd_in) && is_open(sqe->fd) ? 0 : -EBADF);
+		return iou__done_as(request, iou__is_file(sqe->splice_fd_in) && iou__is_file(sqe->fd) ? 0 : -EBADF);
 	if (!request->is_on_worker) {
 		enum outcome outcome = wait_for_ends(request);
 
@@ -266,6 +286,10 @@ enum outcome iou__exec_splice(struct request *request)
 			return iou__to_worker(request, true);
 	}
 	n = request->is_on_worker ? splice_once(sqe) : splice_without_blocking(sqe);
+	/* That comes first. */
+	if (n < 0 && errno == ESPIPE &&
+	    !(iou__is_open_for(sqe->splice_fd_in, O_RDONLY) && iou__is_open_for(sqe->fd, O_WRONLY)))
+		return iou__done_as(request, -EBADF);
 	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
 		return iou__done(request, n);
 	return OUT_PAUSE;

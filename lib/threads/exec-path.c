@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is done to files by their paths. Nearly all of it is for a worker: a path may lead to a disk, or a network. */
 #include <fcntl.h>
+#include <linux/limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -63,11 +64,26 @@ int iou__check_openat(struct request *request)
 	return r < 0 ? r : check_slot(request, request->sqe.open_flags);
 }
 
+/* Whether the kernel knows a struct that is longer than we do: it looks at that before it looks for a path. 0 or -errno. */
+static int check_size(const struct io_uring_sqe *sqe)
+{
+	if (sqe->len <= sizeof(struct open_how))
+		return 0;
+	return syscall(SYS_openat2, -1, NULL, iou__pointer(sqe->off), (size_t)sqe->len) < 0 && errno == E2BIG ? -E2BIG
+													      : 0;
+}
+
 int iou__check_openat2(struct request *request)
 {
 	struct open_how how = { 0 };
 	int r = request->sqe.len < sizeof(how) ? -EINVAL : iou__peek(request->sqe.off, &how, sizeof(how));
 
+	if (r == 0)
+		r = check_size(&request->sqe);
+	if (r == 0 && request->sqe.buf_index)
+		r = -EINVAL;
+	if (r == 0 && request->sqe.flags & IOSQE_FIXED_FILE)
+		r = -EBADF;
 	if (r == 0)
 		r = check_path(request->sqe.addr, false);
 	return r < 0 ? r : check_slot(request, how.flags);
@@ -232,11 +248,30 @@ static int check_name(const struct request *request)
 	return r == -ENOENT ? -ERANGE : r;
 }
 
+/* The value is read before a chain begins, as vectors are. */
+static int check_value(const struct request *request)
+{
+	char bytes[512];
+	size_t left = request->is_read_first ? request->sqe.len : 0;
+	int r = left > XATTR_SIZE_MAX ? -E2BIG : 0;
+
+	for (__u64 at = request->sqe.addr2; r == 0 && left;) {
+		size_t part = left < sizeof(bytes) ? left : sizeof(bytes);
+
+		r = iou__peek(at, bytes, part);
+		at += part;
+		left -= part;
+	}
+	return r;
+}
+
 int iou__check_fsetxattr(struct request *request)
 {
+	int r = check_name(request);
+
 	if (request->sqe.xattr_flags & ~(unsigned)(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	return check_name(request);
+	return r < 0 ? r : check_value(request);
 }
 
 int iou__check_fgetxattr(struct request *request)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is about other requests, or about the ring itself. */
-#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -17,6 +16,7 @@
 #define NOP_FIXED_BUFFER (1U << 3)
 #define NOP_TW (1U << 4)
 #define NOP_FLAGS (NOP_INJECT_RESULT | NOP_FILE | NOP_FIXED_FILE | NOP_FIXED_BUFFER | NOP_TW)
+#define MSG_RING_FLAGS 3U
 #define CANCEL_USERDATA (1U << 4)
 #define CANCEL_OP (1U << 5)
 #define CANCEL_FLAGS                                                                                                 \
@@ -34,23 +34,16 @@ static bool names_file(const struct request *request, bool is_fixed)
 	const struct files *files = &request->threads->files;
 	unsigned slot = (unsigned)request->sqe.fd;
 
-	return is_fixed ? slot < files->n && files->slots[slot] : fcntl(request->sqe.fd, F_GETFD) >= 0;
-}
-
-static bool names_buffer(const struct request *request)
-{
-	const struct fixed *fixed = &request->threads->fixed;
-
-	return request->sqe.buf_index < fixed->n && fixed->iovecs[request->sqe.buf_index].iov_base;
+	return is_fixed ? slot < files->n && files->slots[slot] : iou__is_file(request->sqe.fd);
 }
 
 enum outcome iou__exec_nop(struct request *request)
 {
 	unsigned flags = request->sqe.rw_flags;
 
-	if (flags & NOP_FILE && !names_file(request, flags & NOP_FIXED_FILE))
+	if (flags & NOP_FILE && !names_file(request, flags & NOP_FIXED_FILE || request->sqe.flags & IOSQE_FIXED_FILE))
 		return iou__done_as(request, -EBADF);
-	if (flags & NOP_FIXED_BUFFER && !names_buffer(request))
+	if (flags & NOP_FIXED_BUFFER && !iou__fixed_names(&request->threads->fixed, request->sqe.buf_index))
 		return iou__done_as(request, -EFAULT);
 	return iou__done_as(request, flags & NOP_INJECT_RESULT ? (int)request->sqe.len : 0);
 }
@@ -96,10 +89,15 @@ enum outcome iou__exec_files_update(struct request *request)
 	return iou__done_as(request, iou__files_update(files, (unsigned)sqe->off, sqe->addr, sqe->len));
 }
 
+int iou__check_msg_ring(struct request *request)
+{
+	return (unsigned)request->sqe.msg_ring_flags & ~MSG_RING_FLAGS ? -EINVAL : 0;
+}
+
 /* Descriptors of rings are the kernel's. */
 enum outcome iou__exec_msg_ring(struct request *request)
 {
-	return iou__done_as(request, fcntl(request->sqe.fd, F_GETFD) < 0 ? -EBADF : -EBADFD);
+	return iou__done_as(request, !iou__is_file(request->sqe.fd) ? -EBADF : -EBADFD);
 }
 
 /* Cancellation. */
@@ -180,7 +178,7 @@ static bool find_file(struct request *request)
 	struct io_uring_sqe *sqe = &request->sqe;
 
 	if (!(sqe->cancel_flags & IORING_ASYNC_CANCEL_FD_FIXED) && !(sqe->flags & IOSQE_FIXED_FILE))
-		return fcntl(sqe->fd, F_GETFD) >= 0;
+		return iou__is_file(sqe->fd);
 	request->file = iou__files_get(&request->threads->files, (unsigned)sqe->fd);
 	if (request->file)
 		sqe->fd = request->file->fd;
@@ -212,15 +210,16 @@ int iou__check_poll_remove(struct request *request)
 	return !(sqe->len & IORING_POLL_UPDATE_EVENTS) && sqe->poll32_events ? -EINVAL : 0;
 }
 
-/* It waits anew for what it is to wait for now, and finds what is there already. */
+#define EVENTS 0xffffU
+
+/* How often it tells stays as it was. It waits anew for what it is to wait for now, and finds what is there already. */
 static void update(struct request *poll, const struct io_uring_sqe *sqe)
 {
 	if (poll->place == AT_WATCH)
 		iou__watches_remove(&poll->threads->watches, poll);
 	else
 		iou__queue_remove(&poll->node);
-	poll->sqe.poll32_events = sqe->poll32_events;
-	poll->sqe.len = sqe->len & IORING_POLL_ADD_MULTI;
+	poll->sqe.poll32_events = (poll->sqe.poll32_events & ~EVENTS) | (sqe->poll32_events & EVENTS);
 	poll->revents = 0;
 	poll->has_waited = false;
 	iou__requests_make_ready(poll);

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -16,8 +17,9 @@
 #include "opcodes.h"
 #include "peek.h"
 
-#define MAX_MULTISHOT 32       /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
-#define MAX_LENGTH 0x7ffff000U /* the kernel's MAX_RW_COUNT: no request transfers more */
+#define MAX_MULTISHOT 32 /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
+
+#define FOR_DISKS (0x40 | 0x80) /* RWF_ATOMIC, RWF_DONTCACHE: nothing else knows them */
 
 typedef ssize_t transfer_t(int fd, const struct iovec *iov, int n, off_t offset, int flags);
 
@@ -27,88 +29,6 @@ struct vector {
 	int n;
 	struct iovec *copy; /* allocated */
 };
-
-bool iou__is_disk(int fd)
-{
-	struct stat stat;
-
-	return fstat(fd, &stat) == 0 && (S_ISREG(stat.st_mode) || S_ISBLK(stat.st_mode) || S_ISDIR(stat.st_mode));
-}
-
-void *iou__exec_memory(const struct request *request)
-{
-	return iou__pointer((request->buffer.is_taken ? request->buffer.addr : request->sqe.addr) + request->done);
-}
-
-size_t iou__exec_length(const struct request *request)
-{
-	__u32 length = request->sqe.len;
-
-	if (request->buffer.is_taken && (!length || length > request->buffer.len))
-		length = request->buffer.len;
-	return length < MAX_LENGTH ? length : MAX_LENGTH;
-}
-
-/*
- * The kernel reads a vector before the request begins, and if it cannot a whole chain fails. Elsewhere that makes no
- * difference, and reading it twice would take time.
- */
-int iou__check_vector(struct request *request)
-{
-	struct iovec iov[64] = { 0 };
-	__u64 address = request->sqe.addr;
-
-	if (request->sqe.flags & IOSQE_BUFFER_SELECT)
-		return request->sqe.len == 1 ? 0 : -EINVAL;
-	if (!request->is_read_first)
-		return 0;
-	if (request->sqe.len > IOV_MAX)
-		return -EINVAL;
-	for (__u32 left = request->sqe.len, n; left; left -= n) {
-		n = left < 64 ? left : 64;
-
-		int r = iou__peek(address, iov, n * sizeof(iov[0]));
-
-		if (r < 0)
-			return r;
-		for (__u32 i = 0; i < n; i++)
-			if ((ssize_t)iov[i].iov_len < 0)
-				return -EINVAL;
-		address += n * sizeof(iov[0]);
-	}
-	return 0;
-}
-
-/* Registered buffers. */
-
-int iou__exec_check_fixed(struct request *request)
-{
-	const struct io_uring_sqe *sqe = &request->sqe;
-
-	if (!request->has_fixed)
-		request->has_fixed = iou__fixed_has(&request->threads->fixed, sqe->buf_index, sqe->addr, sqe->len);
-	return request->has_fixed ? 0 : -EFAULT;
-}
-
-int iou__exec_check_fixed_vector(struct request *request, __u64 address, size_t n)
-{
-	const struct fixed *fixed = &request->threads->fixed;
-	struct iovec iovec = { 0 };
-
-	if (n > IOV_MAX && !request->has_fixed)
-		return -EINVAL;
-	for (size_t i = 0; !request->has_fixed && i < n; i++) {
-		int r = iou__peek(address + i * sizeof(iovec), &iovec, sizeof(iovec));
-
-		if (r < 0)
-			return r;
-		if (!iovec.iov_len ||
-		    !iou__fixed_has(fixed, request->sqe.buf_index, (uintptr_t)iovec.iov_base, iovec.iov_len))
-			return -EFAULT;
-	}
-	request->has_fixed = true;
-	return 0;
-}
 
 /* Vectors. */
 
@@ -157,6 +77,7 @@ static int select_for_vector(const struct request *request, struct vector *vecto
 	if (r < 0)
 		return r;
 	vector->one.iov_base = iou__pointer(request->buffer.addr);
+	vector->one.iov_len = (__u32)vector->one.iov_len; /* as far as the kernel looks */
 	if (vector->one.iov_len > request->buffer.len || !vector->one.iov_len)
 		vector->one.iov_len = request->buffer.len;
 	return 0;
@@ -179,16 +100,42 @@ static int make_vector(const struct request *request, bool is_vectored, struct v
 
 /* One transfer. */
 
-/* -1 is the file's own position. What has none takes any offset: the SQE is changed, so as to know it the next time. */
+static bool is_socket(int fd)
+{
+	struct stat stat;
+
+	return fstat(fd, &stat) == 0 && S_ISSOCK(stat.st_mode);
+}
+
+static int access_of(transfer_t *function)
+{
+	return function == preadv2 ? O_RDONLY : O_WRONLY;
+}
+
+/* An empty message is one, which pwritev2(2) does not send. */
+static ssize_t call(transfer_t *function, int fd, const struct vector *vector, __u64 offset, int flags)
+{
+	ssize_t n = function(fd, vector->iov, vector->n, (off_t)offset, flags);
+
+	return n == 0 && function == pwritev2 && is_socket(fd) ? send(fd, "", 0, MSG_DONTWAIT) : n;
+}
+
+/*
+ * -1 is the file's own position. What has none takes any offset, but for sockets, which take 0: the SQE is changed, so as
+ * to know it the next time.
+ */
 static ssize_t transfer(struct request *request, const struct vector *vector, transfer_t *function, int flags)
 {
 	__u64 offset = request->sqe.off == (__u64)-1 ? (__u64)-1 : request->sqe.off + request->done;
-	ssize_t n = function(request->sqe.fd, vector->iov, vector->n, (off_t)offset, flags);
+	ssize_t n = call(function, request->sqe.fd, vector, offset, flags);
 
-	if (n >= 0 || errno != ESPIPE || offset == (__u64)-1)
+	/* That it cannot be read or written at all comes first. */
+	if (n < 0 && errno == EINVAL && (off_t)offset < -1 && !iou__is_open_for(request->sqe.fd, access_of(function)))
+		errno = EBADF;
+	if (n >= 0 || errno != ESPIPE || offset == (__u64)-1 || (offset && is_socket(request->sqe.fd)))
 		return n;
 	request->sqe.off = (__u64)-1;
-	return function(request->sqe.fd, vector->iov, vector->n, -1, flags);
+	return call(function, request->sqe.fd, vector, (__u64)-1, flags);
 }
 
 /* One of a single buffer is to fill it; multishot ones take what there is. */
@@ -204,9 +151,28 @@ static bool is_refused(const struct request *request)
 	return errno == EOPNOTSUPP && !request->is_on_worker && !request->sqe.rw_flags;
 }
 
+/* Some files know RWF_NOWAIT and yet say that they do not, when they are written to. */
+static bool knows_nowait(int fd)
+{
+	char byte;
+	const struct iovec iov = { &byte, 1 };
+
+	return iou__is_disk(fd) && (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN);
+}
+
+/* With IOSQE_ASYNC one that is not to wait may all the same, where the file knows what that is. */
+static int flags_of(const struct request *request)
+{
+	int flags = (int)request->sqe.rw_flags;
+
+	if (!request->is_on_worker)
+		return flags | RWF_NOWAIT;
+	return flags & RWF_NOWAIT && knows_nowait(request->sqe.fd) ? flags & ~RWF_NOWAIT : flags;
+}
+
 static ssize_t transfer_once(struct request *request, bool is_vectored, transfer_t *function)
 {
-	int flags = (int)request->sqe.rw_flags | (request->is_on_worker ? 0 : RWF_NOWAIT);
+	int flags = flags_of(request);
 	struct vector vector;
 	int r = make_vector(request, is_vectored, &vector);
 	ssize_t n;
@@ -231,9 +197,11 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 	int error = errno;
 
 	if (request->sqe.rw_flags & RWF_NOWAIT)
-		return iou__done_as(request, -EAGAIN);
+		return iou__done_as(request, knows_nowait(request->sqe.fd) ? -EAGAIN : -error);
 	if (iou__is_disk(request->sqe.fd))
 		return iou__to_worker(request, true);
+	if (error == EOPNOTSUPP && request->sqe.rw_flags & FOR_DISKS)
+		return iou__done_as(request, -EOPNOTSUPP);
 	if (request->is_unwatchable)
 		return iou__to_worker(request, false);
 	if (error == EOPNOTSUPP && iou__is_ready(request->sqe.fd, events))
@@ -262,6 +230,8 @@ static enum outcome read_or_write(struct request *request, bool is_vectored, tra
 {
 	ssize_t n;
 
+	if (request->sqe.rw_flags & RWF_HIPRI)
+		return iou__done_as(request, iou__is_open_for(request->sqe.fd, access_of(function)) ? -EINVAL : -EBADF);
 	if (request->sqe.flags & IOSQE_ASYNC && !request->is_on_worker && iou__is_disk(request->sqe.fd))
 		return iou__to_worker(request, true);
 	for (;;) {
@@ -313,7 +283,7 @@ static enum outcome fixed(struct request *request, bool is_vectored, attempt_t *
 			    : iou__exec_check_fixed(request);
 
 	if (r < 0)
-		return iou__done_as(request, fcntl(sqe->fd, F_GETFD) < 0 ? -EBADF : r);
+		return iou__done_as(request, iou__is_file(sqe->fd) ? r : -EBADF);
 	return attempt(request);
 }
 
@@ -351,14 +321,18 @@ enum outcome iou__exec_read_multishot(struct request *request)
 {
 	if (iou__is_disk(request->sqe.fd))
 		return iou__done_as(request, -EBADFD);
+	if (iou__waits_first(request))
+		return iou__watch(request, request->sqe.fd, EPOLLIN);
 	for (int i = 0; i < MAX_MULTISHOT; i++) {
 		enum outcome outcome = read_or_write(request, false, preadv2, EPOLLIN);
 
 		if (outcome != OUT_DONE || request->is_on_worker)
 			return outcome == OUT_WORKER ? iou__done_as(request, -EBADFD) : outcome;
 		if (request->res <= 0)
-			return with_buffer(request, outcome);
+			return outcome;
 		iou__completions_post_more(request, request->res, iou__groups_use(request));
+		if (!iou__is_ready(request->sqe.fd, EPOLLIN))
+			return iou__watch(request, request->sqe.fd, EPOLLIN);
 		if (iou__groups_take(&request->threads->groups, request) < 0)
 			return iou__watch_or_again(request, EPOLLIN);
 		if (!iou__completions_have_room(request->threads))

@@ -32,6 +32,14 @@ static int cloexec_of(const struct io_uring_sqe *sqe)
 	return sqe->file_index ? SOCK_CLOEXEC : 0;
 }
 
+int iou__check_socket_fd(int fd)
+{
+	int type = 0;
+	socklen_t length = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ? -errno : 0;
+}
+
 int iou__check_socket(struct request *request)
 {
 	return check_flags(request, (unsigned)request->sqe.off & ~0xfU);
@@ -83,11 +91,11 @@ void iou__exec_restore(int fd, int flags)
 int iou__check_connect(struct request *request)
 {
 	struct sockaddr_storage address = { 0 };
-	__u64 length = request->sqe.addr2;
+	int length = (int)request->sqe.addr2; /* as far as the kernel looks */
 
-	if (length > sizeof(address))
+	if (length < 0 || (size_t)length > sizeof(address))
 		return -EINVAL;
-	return length ? iou__peek(request->sqe.addr, &address, length) : 0;
+	return length ? iou__peek(request->sqe.addr, &address, (size_t)length) : 0;
 }
 
 /* What became of a connection that was under way, unless it is so still: to be woken is no proof. */
@@ -101,6 +109,9 @@ static enum outcome connected(struct request *request)
 		return iou__watch(request, request->sqe.fd, EPOLLOUT);
 	if (getsockopt(request->sqe.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
 		return iou__done(request, -1);
+	/* The socket says so once more, and then that it is connected. */
+	if (!error)
+		(void)connect(request->sqe.fd, iou__pointer(request->sqe.addr), (socklen_t)request->sqe.addr2);
 	return iou__done_as(request, -error);
 }
 
@@ -150,10 +161,28 @@ static int accept_one(const struct io_uring_sqe *sqe)
 	return fd;
 }
 
-static bool has_to_wait_first(struct request *request)
+/* Again and again with IOSQE_ASYNC: that has no thread, but waits from the beginning. */
+static bool is_async_multishot(const struct io_uring_sqe *sqe)
 {
-	return request->sqe.ioprio & ACCEPT_POLL_FIRST && !request->has_waited &&
-	       !iou__is_ready(request->sqe.fd, EPOLLIN);
+	return sqe->flags & IOSQE_ASYNC && sqe->ioprio & IORING_ACCEPT_MULTISHOT;
+}
+
+static bool has_to_wait_first(const struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (request->has_waited || !(sqe->ioprio & ACCEPT_POLL_FIRST || is_async_multishot(sqe)))
+		return false;
+	return iou__is_disk(sqe->fd) || !iou__is_ready(sqe->fd, EPOLLIN);
+}
+
+static enum outcome wait_first(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	if (iou__is_disk(sqe->fd))
+		return iou__done_as(request, is_async_multishot(sqe) ? -EBADFD : -EAGAIN);
+	return iou__watch(request, sqe->fd, EPOLLIN);
 }
 
 /* A Unix socket that was shut down says so to who blocks alone, and is always ready. */
@@ -167,7 +196,7 @@ enum outcome iou__exec_accept(struct request *request)
 	const struct io_uring_sqe *sqe = &request->sqe;
 
 	if (has_to_wait_first(request))
-		return iou__watch(request, sqe->fd, EPOLLIN);
+		return wait_first(request);
 	for (int i = 0; i < MAX_MULTISHOT && iou__completions_have_room(request->threads); i++) {
 		int fd = accept_one(sqe);
 

@@ -51,7 +51,7 @@ int iou__check_timeout(struct request *request)
 
 int iou__check_link_timeout(struct request *request)
 {
-	return request->sqe.off ? -EINVAL : check(request);
+	return (uint32_t)request->sqe.off ? -EINVAL : check(request);
 }
 
 static void start(struct request *request)

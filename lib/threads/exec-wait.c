@@ -91,7 +91,7 @@ enum outcome iou__exec_poll(struct request *request)
 {
 	if (request->is_unwatchable)
 		return poll_unwatchable(request);
-	if (request->sqe.len & IORING_POLL_ADD_MULTI)
+	if (request->sqe.len & IORING_POLL_ADD_MULTI && !(request->sqe.poll32_events & EPOLLONESHOT))
 		return poll_again_and_again(request);
 	if (request->revents & events_of(request))
 		return iou__done_as(request, (int)(request->revents & events_of(request)));
@@ -123,18 +123,27 @@ static enum outcome wait_for_child(struct request *request)
 	return request->sqe.len == P_PIDFD ? iou__watch(request, request->sqe.fd, EPOLLIN) : OUT_PAUSE;
 }
 
+/* As far as there is something about children in it; where there is none as well. */
+static int tell_child(const struct request *request, const siginfo_t *info)
+{
+	size_t n = (size_t)((const char *)&info->si_status - (const char *)info) + sizeof(info->si_status);
+
+	return request->sqe.addr2 ? iou__poke(request->sqe.addr2, info, n) : 0;
+}
+
 enum outcome iou__exec_waitid(struct request *request)
 {
 	siginfo_t info;
-	int r;
+	int r, error;
 
 	memset(&info, 0, sizeof(info));
 	r = wait_now(request, &info);
+	error = errno;
 	if (r < 0)
-		return iou__done(request, r);
+		return iou__done_as(request, error == ECHILD && tell_child(request, &info) < 0 ? -EFAULT : -error);
 	if (!info.si_pid && !(request->sqe.file_index & WNOHANG))
 		return wait_for_child(request);
-	return iou__done_as(request, request->sqe.addr2 ? iou__poke(request->sqe.addr2, &info, sizeof(info)) : 0);
+	return iou__done_as(request, tell_child(request, &info));
 }
 
 /*
@@ -146,7 +155,8 @@ enum outcome iou__exec_waitid(struct request *request)
 #define FUTEX2_SIZE_U32 0x02
 #define FUTEX2_PRIVATE FUTEX_PRIVATE_FLAG
 #endif
-#define FUTEX2_KNOWN (0x03 | 0x04 | 0x08 | FUTEX2_PRIVATE)
+#define FUTEX2_SIZES 0x03
+#define FUTEX2_KNOWN (FUTEX2_SIZES | 0x04 | 0x08 | FUTEX2_PRIVATE)
 #define MAX_WAITERS 128 /* FUTEX_WAITV_MAX */
 
 /* Linux 6.7, newer than some C libraries' headers; the same on every architecture but alpha. */
@@ -159,9 +169,9 @@ int iou__check_futex(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if ((unsigned)sqe->fd & ~(unsigned)FUTEX2_KNOWN)
+	if ((unsigned)sqe->fd & ~(unsigned)FUTEX2_KNOWN || (sqe->fd & FUTEX2_SIZES) != FUTEX2_SIZE_U32)
 		return -EINVAL;
-	return sqe->addr3 ? 0 : -EINVAL;
+	return sqe->off > UINT32_MAX || sqe->addr3 > UINT32_MAX ? -EINVAL : 0;
 }
 
 enum outcome iou__exec_futex_wake(struct request *request)

@@ -8,13 +8,16 @@
 
 #include "request.h"
 
+#define MAX_LENGTH 0x7ffff000U /* the kernel's MAX_RW_COUNT: no request transfers more */
+
 typedef enum outcome attempt_t(struct request *request);
 typedef int check_t(struct request *request);
 
 /* exec-rw.c */
 attempt_t iou__exec_read, iou__exec_write, iou__exec_readv, iou__exec_writev, iou__exec_read_multishot;
 attempt_t iou__exec_read_fixed, iou__exec_write_fixed, iou__exec_readv_fixed, iou__exec_writev_fixed;
-check_t iou__check_read_multishot, iou__check_vector;
+check_t iou__check_fixed, iou__check_fixed_vector, iou__check_transfer, iou__check_vector; /* exec-memory.c */
+check_t iou__check_read_multishot;
 
 /* exec-file.c: by descriptor */
 attempt_t iou__exec_fsync, iou__exec_sync_file_range, iou__exec_fallocate, iou__exec_fadvise, iou__exec_madvise;
@@ -34,7 +37,7 @@ check_t iou__check_setxattr;
 attempt_t iou__exec_socket, iou__exec_connect, iou__exec_accept, iou__exec_shutdown, iou__exec_bind, iou__exec_listen;
 check_t iou__check_socket, iou__check_connect, iou__check_accept;
 
-/* exec-message.c */
+/* exec-send.c, exec-receive.c */
 attempt_t iou__exec_send, iou__exec_sendmsg, iou__exec_send_zc, iou__exec_sendmsg_zc, iou__exec_recv, iou__exec_recvmsg;
 check_t iou__check_send, iou__check_send_zc, iou__check_recv;
 
@@ -46,8 +49,19 @@ check_t iou__check_poll, iou__check_futex;
 /* exec-ring.c: about other requests, and the engine */
 attempt_t iou__exec_nop, iou__exec_cancel, iou__exec_poll_remove, iou__exec_msg_ring, iou__exec_files_update;
 attempt_t iou__exec_provide_buffers, iou__exec_remove_buffers, iou__exec_unsupported;
-check_t iou__check_nop, iou__check_cancel, iou__check_poll_remove;
+check_t iou__check_msg_ring, iou__check_nop, iou__check_cancel, iou__check_poll_remove;
 check_t iou__check_provide_buffers, iou__check_remove_buffers, iou__check_files_update;
+
+/* exec-memory.c: what they point to */
+
+/* The descriptor is one of an open file; those of O_PATH are not. */
+bool iou__is_file(int fd);
+
+/* ... and for reading, or writing (O_RDONLY, O_WRONLY). */
+bool iou__is_open_for(int fd, int access);
+
+/* 0; -EBADF: it is none of a file; -ENOTSOCK: nor of a socket. */
+int iou__check_socket_fd(int fd);
 
 /* The file is one whose reads and writes may wait for a disk, rather than for somebody else. */
 bool iou__is_disk(int fd);
@@ -67,6 +81,16 @@ bool iou__is_ready(int fd, uint32_t events);
  * already, and does so once.
  */
 enum outcome iou__watch_or_again(struct request *request, uint32_t events);
+
+/* A vector can be read, and none of its lengths is negative: 0 or -errno. */
+int iou__check_iovecs(__u64 address, size_t n, int too_many);
+
+/* Likewise of a registered buffer, and of the one vector in whose place a provided buffer comes. */
+int iou__check_fixed_iovecs(__u64 address, size_t n);
+int iou__check_selection(__u64 address);
+
+/* The memory of the SQE is the program's part of the addresses: 0 or -EFAULT. */
+int iou__check_range(const struct io_uring_sqe *sqe);
 
 /*
  * The memory of the SQE, or the buffer that was selected for it, behind what has been transferred already; and how long

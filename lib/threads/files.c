@@ -193,10 +193,12 @@ int iou__files_update(struct files *files, unsigned offset, __u64 fds, unsigned 
 	int r = 0;
 	unsigned i;
 
+	if ((__u64)offset + n > UINT32_MAX)
+		return -EOVERFLOW;
 	if (!files->n)
 		return -ENXIO;
-	if ((__u64)offset + n > files->n)
-		return (__u64)offset + n > UINT32_MAX ? -EOVERFLOW : -EINVAL;
+	if (offset + n > files->n)
+		return -EINVAL;
 	for (i = 0; i < n; i++) {
 		int fd = EMPTY;
 

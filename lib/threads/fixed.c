@@ -63,13 +63,17 @@ int iou__fixed_unregister(struct fixed *fixed)
 	return 0;
 }
 
+bool iou__fixed_names(const struct fixed *fixed, unsigned index)
+{
+	return index < fixed->n && fixed->iovecs[index].iov_base;
+}
+
 bool iou__fixed_has(const struct fixed *fixed, unsigned index, __u64 address, __u64 length)
 {
-	const struct iovec *iovec = index < fixed->n ? &fixed->iovecs[index] : NULL;
 	__u64 begin, end;
 
-	if (!iovec || !iovec->iov_base || length > MAX_TRANSFER || __builtin_add_overflow(address, length, &end))
+	if (!iou__fixed_names(fixed, index) || length > MAX_TRANSFER || __builtin_add_overflow(address, length, &end))
 		return false;
-	begin = (__u64)(uintptr_t)iovec->iov_base;
-	return address >= begin && end <= begin + iovec->iov_len;
+	begin = (__u64)(uintptr_t)fixed->iovecs[index].iov_base;
+	return address >= begin && end <= begin + fixed->iovecs[index].iov_len;
 }

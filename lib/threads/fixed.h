@@ -19,7 +19,10 @@ int iou__fixed_unregister(struct fixed *fixed);
 
 void iou__fixed_destroy(struct fixed *fixed);
 
-/* Whether there is a buffer of this index, and all of that memory in it. */
+/* Whether there is a buffer of this index. */
+bool iou__fixed_names(const struct fixed *fixed, unsigned index);
+
+/* Whether there is one, and all of that memory in it. */
 bool iou__fixed_has(const struct fixed *fixed, unsigned index, __u64 address, __u64 length);
 
 #endif

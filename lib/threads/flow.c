@@ -3,11 +3,18 @@
 
 #include "completions.h"
 #include "exec-timeout.h"
+#include "exec.h"
 #include "opcodes.h"
 #include "timeline.h"
 
 #define FIRST_PAUSE_NS 1000000ULL
 #define LONGEST_PAUSE_NS 100000000ULL
+
+/* A provided buffer, while the request waits: also one that holds something already. */
+static bool keeps_buffer(const struct request *request)
+{
+	return request->done || request->opcode->flags & KEEPS_BUFFER;
+}
 
 /* It does not complete at once, so what limits it begins to run. */
 static void arm_limit(struct request *request)
@@ -132,8 +139,7 @@ static void handle(struct request *request, enum outcome outcome)
 		iou__completions_complete(request, take_new_file(request));
 		return;
 	}
-	/* One that is filled in part stays with who does so. */
-	if (outcome != OUT_WORKER && !request->done)
+	if (outcome != OUT_WORKER && !keeps_buffer(request))
 		iou__groups_give_back(&request->threads->groups, request);
 	arm_limit(request);
 	wait_for_it(request, outcome);
@@ -197,7 +203,7 @@ static bool check_limits(struct request *head)
 	for (struct request *request = head; request; request = request->next) {
 		bool is_limit = request->sqe.opcode == IORING_OP_LINK_TIMEOUT;
 
-		if (is_limit && !may_come) {
+		if (is_limit && !may_come && !request->is_failed) {
 			request->is_failed = true;
 			request->res = -EINVAL;
 			is_good = false;
@@ -255,8 +261,7 @@ int iou__flow_cancel(struct request *request)
 		return -ENOENT;
 	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
 		return request->is_bounded ? -EALREADY : 0;
-	if (request->done)
-		request->cqe_flags = iou__groups_use(request);
+	request->cqe_flags |= keeps_buffer(request) ? iou__groups_use(request) : 0;
 	iou__flow_end(request, request->done ? (int)request->done : -ECANCELED);
 	return 0;
 }

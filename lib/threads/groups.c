@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "opcodes.h"
+#include "peek.h"
 #include "requests.h"
 
 #define MAX_IN_GROUP (1U << 16)
@@ -71,7 +73,7 @@ static void add(struct group *group, struct buffer buffer)
 /* As many as fit; the kernel says how many those were. */
 static int provide(struct group *group, const struct io_uring_sqe *sqe)
 {
-	unsigned n = (unsigned)sqe->fd, n_free = MAX_IN_GROUP - (unsigned)group->n;
+	unsigned n = (unsigned)sqe->fd, n_free = UINT16_MAX - (unsigned)group->n;
 
 	n = n < n_free ? n : n_free;
 	if (!n)
@@ -87,15 +89,19 @@ int iou__groups_check_provide(const struct io_uring_sqe *sqe)
 {
 	__u64 size, end;
 
-	if (sqe->rw_flags || sqe->splice_fd_in || sqe->fd <= 0 || (unsigned)sqe->fd > MAX_IN_GROUP)
-		return sqe->rw_flags || sqe->splice_fd_in ? -EINVAL : -E2BIG;
-	if (!sqe->len || sqe->off > UINT16_MAX)
-		return sqe->len ? -E2BIG : -EINVAL;
-	if (sqe->off + (unsigned)sqe->fd > MAX_IN_GROUP)
+	if (sqe->rw_flags || sqe->splice_fd_in)
+		return -EINVAL;
+	if (sqe->fd <= 0 || (unsigned)sqe->fd > MAX_IN_GROUP)
+		return -E2BIG;
+	if (!sqe->len)
 		return -EINVAL;
 	if (__builtin_mul_overflow((__u64)sqe->fd, sqe->len, &size) || __builtin_add_overflow(sqe->addr, size, &end))
 		return -EOVERFLOW;
-	return end > (__u64)INTPTR_MAX ? -EFAULT : 0;
+	if (!iou__peek_can(sqe->addr, size))
+		return -EFAULT;
+	if (sqe->off > UINT16_MAX)
+		return -E2BIG;
+	return sqe->off + (unsigned)sqe->fd > MAX_IN_GROUP ? -EINVAL : 0;
 }
 
 int iou__groups_provide(struct groups *groups, const struct io_uring_sqe *sqe)
@@ -198,14 +204,20 @@ static void give_back_to_list(struct group *group, const struct buffer *buffer)
 	}
 }
 
+/* Senders, and receivers of bundles, are told the difference: so does the kernel. */
+static bool is_told_of_groups(const struct io_uring_sqe *sqe)
+{
+	return sqe->opcode == IORING_OP_SEND ||
+	       (sqe->opcode == IORING_OP_RECV && sqe->ioprio & RECVSEND_BUNDLE && !(sqe->flags & IOSQE_ASYNC));
+}
+
 int iou__groups_take(struct groups *groups, struct request *request)
 {
 	struct group *group = find(groups, request->sqe.buf_group);
 
 	if (request->buffer.is_taken)
 		return 0;
-	/* Senders are told the difference: so does the kernel. */
-	if (!group && request->sqe.opcode == IORING_OP_SEND)
+	if (!group && is_told_of_groups(&request->sqe))
 		return -ENOENT;
 	if (!group || !(group->ring ? take_from_ring : take_from_list)(group, &request->buffer))
 		return -ENOBUFS;

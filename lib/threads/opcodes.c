@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "opcodes.h"
 
-#include <fcntl.h>
-
 #include "../sqe.h"
 #include "exec-timeout.h"
 #include "exec.h"
@@ -25,12 +23,12 @@ enum {
 
 static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_NOP] = { iou__exec_nop, iou__check_nop, 0, 0 },
-	[IORING_OP_READV] = { iou__exec_readv, iou__check_vector, RW | SELECTS_BUFFER, 0 },
+	[IORING_OP_READV] = { iou__exec_readv, iou__check_vector, RW | SELECTS_BUFFER | KEEPS_BUFFER, 0 },
 	[IORING_OP_WRITEV] = { iou__exec_writev, iou__check_vector, RW, 0 },
 	[IORING_OP_FSYNC] = { iou__exec_fsync, iou__check_fsync, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 			      ADDR | BUF | FILE_INDEX },
-	[IORING_OP_READ_FIXED] = { iou__exec_read_fixed, NULL, RW, 0 },
-	[IORING_OP_WRITE_FIXED] = { iou__exec_write_fixed, NULL, RW, 0 },
+	[IORING_OP_READ_FIXED] = { iou__exec_read_fixed, iou__check_fixed, RW, 0 },
+	[IORING_OP_WRITE_FIXED] = { iou__exec_write_fixed, iou__check_fixed, RW, 0 },
 	[IORING_OP_POLL_ADD] = { iou__exec_poll, iou__check_poll, TAKES_FILE, OFF | ADDR | BUF },
 	[IORING_OP_POLL_REMOVE] = { iou__exec_poll_remove, iou__check_poll_remove, 0, BUF | FILE_INDEX },
 	[IORING_OP_SYNC_FILE_RANGE] = { iou__exec_sync_file_range, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
@@ -38,11 +36,12 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_SENDMSG] = { iou__exec_sendmsg, iou__check_send, TAKES_FILE | TAKES_IOPRIO, OFF | FILE_INDEX },
 	[IORING_OP_RECVMSG] = { iou__exec_recvmsg, iou__check_recv, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER,
 				OFF | FILE_INDEX },
-	[IORING_OP_TIMEOUT] = { iou__exec_timeout, iou__check_timeout, 0, BUF | FILE_INDEX },
-	[IORING_OP_TIMEOUT_REMOVE] = { iou__exec_timeout_remove, iou__check_timeout_remove, 0, LEN | BUF | FILE_INDEX },
+	[IORING_OP_TIMEOUT] = { iou__exec_timeout, iou__check_timeout, 0, BUF | FILE_INDEX | ADDR3 },
+	[IORING_OP_TIMEOUT_REMOVE] = { iou__exec_timeout_remove, iou__check_timeout_remove, 0,
+				       LEN | BUF | FILE_INDEX | ADDR3 },
 	[IORING_OP_ACCEPT] = { iou__exec_accept, iou__check_accept, TAKES_FILE | TAKES_IOPRIO | MAKES_FILE, LEN | BUF },
 	[IORING_OP_ASYNC_CANCEL] = { iou__exec_cancel, iou__check_cancel, 0, OFF | FILE_INDEX },
-	[IORING_OP_LINK_TIMEOUT] = { iou__exec_link_timeout, iou__check_link_timeout, 0, BUF | FILE_INDEX },
+	[IORING_OP_LINK_TIMEOUT] = { iou__exec_link_timeout, iou__check_link_timeout, 0, BUF | FILE_INDEX | ADDR3 },
 	[IORING_OP_CONNECT] = { iou__exec_connect, iou__check_connect, TAKES_FILE, LEN | FLAGS | BUF | FILE_INDEX },
 	[IORING_OP_FALLOCATE] = { iou__exec_fallocate, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 				  FLAGS | BUF | FILE_INDEX },
@@ -51,14 +50,13 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[IORING_OP_FILES_UPDATE] = { iou__exec_files_update, iou__check_files_update, 0, FLAGS | FILE_INDEX },
 	[IORING_OP_STATX] = { iou__exec_statx, iou__check_statx, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN,
 			      BUF | FILE_INDEX },
-	[IORING_OP_READ] = { iou__exec_read, NULL, RW | SELECTS_BUFFER, 0 },
-	[IORING_OP_WRITE] = { iou__exec_write, NULL, RW, 0 },
+	[IORING_OP_READ] = { iou__exec_read, iou__check_transfer, RW | SELECTS_BUFFER | KEEPS_BUFFER, 0 },
+	[IORING_OP_WRITE] = { iou__exec_write, iou__check_transfer, RW, 0 },
 	[IORING_OP_FADVISE] = { iou__exec_fadvise, NULL, TAKES_FILE | IS_SLOW, BUF | FILE_INDEX },
 	[IORING_OP_MADVISE] = { iou__exec_madvise, NULL, IS_SLOW | KEEPS_CHAIN, BUF | FILE_INDEX },
 	[IORING_OP_SEND] = { iou__exec_send, iou__check_send, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER, 0 },
-	[IORING_OP_RECV] = { iou__exec_recv, iou__check_recv, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER,
-			     OFF | FILE_INDEX },
-	[IORING_OP_OPENAT2] = { iou__exec_openat2, iou__check_openat2, REFUSES_FIXED | MAKES_FILE, BUF },
+	[IORING_OP_RECV] = { iou__exec_recv, iou__check_recv, TAKES_FILE | TAKES_IOPRIO | SELECTS_BUFFER, OFF },
+	[IORING_OP_OPENAT2] = { iou__exec_openat2, iou__check_openat2, MAKES_FILE, 0 },
 	[IORING_OP_EPOLL_CTL] = { iou__exec_epoll_ctl, iou__check_epoll_ctl, 0, BUF | FILE_INDEX },
 	[IORING_OP_SPLICE] = { iou__exec_splice, iou__check_splice, TAKES_FILE, 0 },
 	[IORING_OP_PROVIDE_BUFFERS] = { iou__exec_provide_buffers, iou__check_provide_buffers, 0, FLAGS | FILE_INDEX },
@@ -77,31 +75,30 @@ static const struct opcode opcodes[N_OPCODES] = {
 				  LEN | FLAGS | BUF | FILE_INDEX },
 	[IORING_OP_LINKAT] = { iou__exec_linkat, iou__check_linkat, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN,
 			       BUF | FILE_INDEX },
-	[IORING_OP_MSG_RING] = { iou__exec_msg_ring, NULL, TAKES_FILE, BUF },
+	[IORING_OP_MSG_RING] = { iou__exec_msg_ring, iou__check_msg_ring, TAKES_FILE, BUF },
 	[IORING_OP_FSETXATTR] = { iou__exec_fsetxattr, iou__check_fsetxattr, TAKES_FILE | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_SETXATTR] = { iou__exec_setxattr, iou__check_setxattr, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_FGETXATTR] = { iou__exec_fgetxattr, iou__check_fgetxattr, TAKES_FILE | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_GETXATTR] = { iou__exec_getxattr, iou__check_getxattr, REFUSES_FIXED | IS_SLOW | KEEPS_CHAIN, 0 },
 	[IORING_OP_SOCKET] = { iou__exec_socket, iou__check_socket, MAKES_FILE, ADDR | FLAGS | BUF },
 	[IORING_OP_URING_CMD] = { iou__exec_unsupported, NULL, TAKES_FILE, 0 },
-	[IORING_OP_SEND_ZC] = { iou__exec_send_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO | NOTIFIES, 0 },
-	[IORING_OP_SENDMSG_ZC] = { iou__exec_sendmsg_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO | NOTIFIES,
-				   OFF | FILE_INDEX },
+	[IORING_OP_SEND_ZC] = { iou__exec_send_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO, 0 },
+	[IORING_OP_SENDMSG_ZC] = { iou__exec_sendmsg_zc, iou__check_send_zc, TAKES_FILE | TAKES_IOPRIO, 0 },
 	[OP_READ_MULTISHOT] = { iou__exec_read_multishot, iou__check_read_multishot, TAKES_FILE | SELECTS_BUFFER, 0 },
 	[OP_WAITID] = { iou__exec_waitid, NULL, 0, ADDR | BUF | ADDR3 | FLAGS },
-	[OP_FUTEX_WAIT] = { iou__exec_futex_wait, iou__check_futex, 0, LEN | FLAGS | BUF | FILE_INDEX },
+	[OP_FUTEX_WAIT] = { iou__exec_futex_wait, iou__check_futex, GOES_ON, LEN | FLAGS | BUF | FILE_INDEX },
 	[OP_FUTEX_WAKE] = { iou__exec_futex_wake, iou__check_futex, 0, LEN | FLAGS | BUF | FILE_INDEX },
-	[OP_FUTEX_WAITV] = { iou__exec_futex_waitv, NULL, 0, FD | OFF | FLAGS | BUF | FILE_INDEX | ADDR3 },
+	[OP_FUTEX_WAITV] = { iou__exec_futex_waitv, NULL, GOES_ON, FD | OFF | FLAGS | BUF | FILE_INDEX | ADDR3 },
 	[OP_FIXED_FD_INSTALL] = { iou__exec_fixed_fd_install, iou__check_fixed_fd_install, TAKES_FILE,
 				  OFF | ADDR | LEN | BUF | FILE_INDEX | ADDR3 },
 	[OP_FTRUNCATE] = { iou__exec_ftruncate, NULL, TAKES_FILE | IS_SLOW | KEEPS_CHAIN,
 			   ADDR | LEN | FLAGS | BUF | FILE_INDEX | ADDR3 },
-	[OP_BIND] = { iou__exec_bind, NULL, TAKES_FILE, LEN | FLAGS | BUF | FILE_INDEX },
+	[OP_BIND] = { iou__exec_bind, iou__check_connect, TAKES_FILE, LEN | FLAGS | BUF | FILE_INDEX },
 	[OP_LISTEN] = { iou__exec_listen, NULL, TAKES_FILE, OFF | ADDR | FLAGS | BUF | FILE_INDEX },
 	[OP_RECV_ZC] = { iou__exec_unsupported, NULL, TAKES_FILE | TAKES_IOPRIO, 0 },
 	[OP_EPOLL_WAIT] = { iou__exec_epoll_wait, NULL, TAKES_FILE, OFF | FLAGS | BUF | FILE_INDEX },
-	[OP_READV_FIXED] = { iou__exec_readv_fixed, iou__check_vector, RW, 0 },
-	[OP_WRITEV_FIXED] = { iou__exec_writev_fixed, iou__check_vector, RW, 0 },
+	[OP_READV_FIXED] = { iou__exec_readv_fixed, iou__check_fixed_vector, RW, 0 },
+	[OP_WRITEV_FIXED] = { iou__exec_writev_fixed, iou__check_fixed_vector, RW, 0 },
 	[OP_PIPE] = { iou__exec_pipe, iou__check_pipe, 0, FD | OFF | ADDR3 },
 };
 
@@ -157,14 +154,45 @@ static enum outcome attempt(struct request *request)
 	return outcome;
 }
 
+static bool is_for_sockets(const struct request *request)
+{
+	__u8 opcode = request->sqe.opcode;
+
+	return opcode == IORING_OP_SEND || opcode == IORING_OP_RECV || opcode == IORING_OP_SENDMSG ||
+	       opcode == IORING_OP_RECVMSG || opcode == IORING_OP_SEND_ZC || opcode == IORING_OP_SENDMSG_ZC;
+}
+
+/* With IOSQE_ASYNC a multishot request has no thread, but waits from the beginning. */
+bool iou__waits_first(const struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	bool is_async = sqe->flags & IOSQE_ASYNC;
+
+	if (request->has_waited)
+		return false;
+	if (sqe->opcode == OP_READ_MULTISHOT)
+		return is_async;
+	if (!is_for_sockets(request))
+		return false;
+	return sqe->ioprio & IORING_RECVSEND_POLL_FIRST || (is_async && sqe->ioprio & IORING_RECV_MULTISHOT);
+}
+
+static int check_file(const struct request *request)
+{
+	if (!iou__is_file(request->sqe.fd))
+		return -EBADF;
+	if (request->sqe.opcode == OP_READ_MULTISHOT && iou__is_disk(request->sqe.fd))
+		return -EBADFD;
+	return is_for_sockets(request) ? iou__check_socket_fd(request->sqe.fd) : 0;
+}
+
 /* That there is no file comes before that there is no buffer. */
 static enum outcome attempt_with_buffer(struct request *request)
 {
-	int r = iou__groups_take(&request->threads->groups, request);
+	int r = iou__waits_first(request) ? 0 : iou__groups_take(&request->threads->groups, request);
+	int file = r < 0 ? check_file(request) : 0;
 
-	if (r == 0)
-		return attempt(request);
-	return iou__done_as(request, fcntl(request->sqe.fd, F_GETFD) < 0 ? -EBADF : r);
+	return r < 0 ? iou__done_as(request, file < 0 ? file : r) : attempt(request);
 }
 
 /*
@@ -191,6 +219,23 @@ static bool has_registered_file(struct request *request)
 	return request->file;
 }
 
+/* Errors that the kernel finds only once it has read what the request points to. */
+static bool comes_late(const struct request *request)
+{
+	__u8 opcode = request->sqe.opcode;
+	bool is_vectored = opcode == IORING_OP_READV || opcode == IORING_OP_WRITEV;
+
+	if (request->res == -EBADF || request->res == -ENOTSOCK)
+		return true;
+	if (is_for_sockets(request) && request->res == -EAGAIN)
+		return true;
+	if (opcode == IORING_OP_SENDMSG_ZC)
+		return request->res == -EOPNOTSUPP;
+	if (opcode == OP_READV_FIXED || opcode == OP_WRITEV_FIXED)
+		return true;
+	return is_vectored && (request->res == -EINVAL || request->res == -ESPIPE);
+}
+
 static enum outcome try_in_loop(struct request *request)
 {
 	const struct opcode *opcode = request->opcode;
@@ -205,7 +250,7 @@ static enum outcome try_in_loop(struct request *request)
 enum outcome iou__opcode_try(struct request *request)
 {
 	enum outcome outcome = request->is_on_worker ? attempt(request) : try_in_loop(request);
-	bool has_no_file = outcome == OUT_DONE && (request->res == -EBADF || request->res == -ENOTSOCK);
 
-	return has_no_file && !request->is_read_first ? attempt_without_file(request) : outcome;
+	return outcome == OUT_DONE && !request->is_read_first && comes_late(request) ? attempt_without_file(request)
+										     : outcome;
 }

@@ -28,6 +28,8 @@ enum {
 };
 
 #define TIMEOUT_MULTISHOT (1U << 6)
+#define RECVSEND_BUNDLE (1U << 4) /* one buffer, without a ring of them */
+#define SEND_VECTORIZED (1U << 5)
 #ifndef IORING_SEND_ZC_REPORT_USAGE
 #define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
 #define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
@@ -38,10 +40,11 @@ enum {
 	REFUSES_FIXED = 1 << 1, /* a directory, which cannot be a registered file */
 	TAKES_IOPRIO = 1 << 2,
 	SELECTS_BUFFER = 1 << 3,
-	KEEPS_CHAIN = 1 << 5, /* what is linked behind it goes on if it fails once it has begun: so does the kernel */
-	NOTIFIES = 1 << 6,    /* has a second completion */
-	MAKES_FILE = 1 << 7,  /* which file_index sends to the table of registered ones */
-	IS_SLOW = 1 << 4,     /* for a worker at once: nothing tells beforehand whether it blocks on a disk */
+	KEEPS_CHAIN = 1 << 5,  /* what is linked behind it goes on if it fails once it has begun: so does the kernel */
+	KEEPS_BUFFER = 1 << 6, /* a provided buffer is its own while it waits, and used up with it */
+	MAKES_FILE = 1 << 7,   /* which file_index sends to the table of registered ones */
+	GOES_ON = 1 << 8,      /* what is linked behind it goes on even if it is cancelled: so does the kernel */
+	IS_SLOW = 1 << 4,      /* for a worker at once: nothing tells beforehand whether it blocks on a disk */
 };
 
 struct opcode {

@@ -3,6 +3,7 @@
 #ifndef IOU_LIB_THREADS_PEEK_H
 #define IOU_LIB_THREADS_PEEK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <linux/types.h>
@@ -12,5 +13,8 @@ int iou__peek(__u64 address, void *to, size_t n);
 
 /* 0 or -EFAULT; from is the library's. */
 int iou__poke(__u64 address, const void *from, size_t n);
+
+/* Whether the range may be the program's, mapped or not: else it is the kernel's, or beyond all. */
+bool iou__peek_can(__u64 address, __u64 n);
 
 #endif

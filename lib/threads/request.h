@@ -81,6 +81,9 @@ struct request {
 	uint8_t outcome;               /* a worker's attempt came to this */
 	bool is_on_worker;             /* the attempt may block */
 	bool is_read_first;            /* what it points to is read before it begins, as the kernel does */
+	bool is_over;                  /* a multishot one has come to its end, and this is its last completion */
+	bool is_again;                 /* a multishot one has completed before */
+	bool has_notice;               /* a second completion will tell that its memory is free */
 	bool has_fixed;                /* its memory was in a registered buffer when it began */
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
@@ -92,12 +95,12 @@ struct request {
 	int res;
 	unsigned cqe_flags;
 	uint32_t done;  /* bytes that earlier attempts have transferred */
-	uint32_t least; /* with a buffer that was provided: fewer bytes are a failure */
+	uint32_t least; /* what is less is a failure for what is linked behind, where a buffer was provided */
 	int watch_fd;
 	uint32_t events;  /* EPOLL*: what it waits for */
 	uint32_t revents; /* what came */
 	bool is_in_vain;  /* that was nothing of what it waits for, but an error or an end, which may stay */
-	uint32_t n_left;  /* multishot timeouts: so many more times; 0: for ever */
+	uint32_t n_left;  /* multishot timeouts: so many more times; receives: bytes; 0: for ever */
 	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
 	uint64_t target;
 	uint64_t number; /* of its arming, if it is a timeout */
@@ -140,6 +143,9 @@ static inline enum outcome iou__to_worker(struct request *request, bool is_bound
 	request->is_bounded = is_bounded;
 	return OUT_WORKER;
 }
+
+/* Readiness is waited for before the first attempt, and before a buffer is taken. */
+bool iou__waits_first(const struct request *request);
 
 /* What addresses in an SQE point to. */
 static inline void *iou__pointer(__u64 address)
