@@ -64,15 +64,15 @@ static bool takes_descriptors(const struct io_uring_sqe *sqe)
 	return sqe->opcode == IORING_OP_EPOLL_CTL;
 }
 
-/* A slot may have come to hold a pipe, where such offsets are not made: see world.h. */
-static bool is_far(const struct io_uring_sqe *sqe)
+/* A slot may have come to hold a pipe, for which such offsets, and flags, are not made: see world.h. */
+static bool is_for_files(const struct io_uring_sqe *sqe)
 {
-	return is_transfer(sqe) && sqe->off != (__u64)-1 && sqe->off > INT32_MAX;
+	return is_transfer(sqe) && ((sqe->off != (__u64)-1 && sqe->off > INT32_MAX) || sqe->rw_flags);
 }
 
 static void use_file(const struct world *world, struct io_uring_sqe *sqe)
 {
-	if (takes_descriptors(sqe) || is_far(sqe))
+	if (takes_descriptors(sqe) || is_for_files(sqe))
 		return;
 	for (enum thing thing = 0; thing < N_THINGS; thing++)
 		if (sqe->fd == world->fds[thing]) {
