@@ -220,7 +220,7 @@ END_TEST
 static void open_spliced_pipe(int *fds)
 {
 	int others[2];
-	char c;
+	char c = 0;
 
 	open_pipe(fds);
 	open_pipe(others);
