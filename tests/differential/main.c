@@ -64,7 +64,7 @@ static bool differs_once(uint64_t seed, const struct cut *cut)
 
 static bool differs(uint64_t seed, struct cut *cut)
 {
-	static const unsigned patiences_ms[] = { 10, 30, 90 };
+	static const unsigned patiences_ms[] = { 10, 30, 90, 270 };
 
 	for (size_t i = 0; i < sizeof(patiences_ms) / sizeof(patiences_ms[0]); i++) {
 		cut->patience_ms = patiences_ms[i];

@@ -83,7 +83,7 @@ void make_timeout(struct world *world, struct io_uring_sqe *sqe, struct slot *sl
 		flags |= IORING_TIMEOUT_ETIME_SUCCESS;
 	io_uring_prep_timeout(sqe, &slot->time, 0, flags);
 	if (below(world, 6) == 0) {
-		sqe->timeout_flags |= 1U << 6; /* IORING_TIMEOUT_MULTISHOT */
+		sqe->timeout_flags |= TIMEOUT_MULTISHOT;
 		sqe->off = 1 + below(world, 3);
 	}
 }
@@ -220,6 +220,13 @@ static void spoil_opcode(struct world *world, struct io_uring_sqe *sqe)
 	*sqe = spoilt;
 }
 
+/* A time that has come, or that comes again and again. */
+static bool is_untimely(const struct io_uring_sqe *sqe, __u32 flag)
+{
+	return (sqe->opcode == IORING_OP_LINK_TIMEOUT && flag & IORING_TIMEOUT_ABS) ||
+	       (reads_time(sqe) && flag & TIMEOUT_MULTISHOT);
+}
+
 static void spoil(struct world *world, struct io_uring_sqe *sqe)
 {
 	static const __u32 values[] = { 1, 2, 4, 8, 16, 64, 255, 1U << 13, 1U << 31, ~0U };
@@ -273,7 +280,7 @@ static void spoil(struct world *world, struct io_uring_sqe *sqe)
 	case 11:
 		/* The highest is the kernel's own, of messages. */
 		if (!is_delicate(sqe) && !is_transfer(sqe) && sqe->opcode != IORING_OP_ASYNC_CANCEL && (int)value > 0 &&
-		    !(sqe->opcode == IORING_OP_LINK_TIMEOUT && value & IORING_TIMEOUT_ABS))
+		    !is_untimely(sqe, value))
 			sqe->rw_flags |= (int)value;
 		break;
 	default:

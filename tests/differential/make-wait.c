@@ -92,7 +92,7 @@ static void accept_from(struct world *world, struct io_uring_sqe *sqe, struct sl
 static void wait_without_thing(struct world *world, struct io_uring_sqe *sqe, struct slot *slot)
 {
 	slot->time = (struct __kernel_timespec){ .tv_sec = 3600 };
-	io_uring_prep_timeout(sqe, &slot->time, below(world, 3), below(world, 4) ? 0 : 1U << 6);
+	io_uring_prep_timeout(sqe, &slot->time, below(world, 3), below(world, 4) ? 0 : TIMEOUT_MULTISHOT);
 }
 
 void make_wait(struct world *world, struct io_uring_sqe *sqe, struct slot *slot, enum thing thing)

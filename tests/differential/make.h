@@ -24,6 +24,7 @@ enum {
 	N_OPCODES,
 };
 
+#define TIMEOUT_MULTISHOT (1U << 6)
 #define CANCEL_USERDATA (1U << 4)
 #define CANCEL_OP (1U << 5)
 #define FUTEX_FLAGS (2 | 128) /* FUTEX2_SIZE_U32 | FUTEX2_PRIVATE */
