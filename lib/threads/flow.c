@@ -257,13 +257,15 @@ bool iou__flow_can_cancel(const struct request *request)
 /* What has been transferred so far is the result, and yet a failure for what is linked behind. */
 int iou__flow_cancel(struct request *request)
 {
+	int cancelled = request->opcode->flags & IS_COUNTED ? 1 : 0;
+
 	if (!iou__flow_can_cancel(request))
 		return -ENOENT;
 	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
-		return request->is_bounded ? -EALREADY : 0;
+		return request->is_bounded ? -EALREADY : cancelled;
 	request->cqe_flags |= keeps_buffer(request) ? iou__groups_use(request) : 0;
 	iou__flow_end(request, request->done ? (int)request->done : -ECANCELED);
-	return 0;
+	return cancelled;
 }
 
 void iou__flow_let_go(struct threads *threads)

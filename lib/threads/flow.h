@@ -17,7 +17,7 @@ void iou__flow_run_ready(struct threads *threads);
 /* What has not begun is not found, as with the kernel: not what is linked, nor when it is about to begin. */
 bool iou__flow_can_cancel(const struct request *request);
 
-/* Try to end a request: 0, -EALREADY: a worker is at it; -ENOENT: it is not found. */
+/* Try to end a request: 0, or 1 for some; -EALREADY: a worker is at it; -ENOENT: it is not found. */
 int iou__flow_cancel(struct request *request);
 
 /* It leaves where it waits, and completes as given. */
