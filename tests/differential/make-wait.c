@@ -92,6 +92,11 @@ static void accept_from(struct world *world, struct io_uring_sqe *sqe, struct sl
 static void wait_without_thing(struct world *world, struct io_uring_sqe *sqe, struct slot *slot)
 {
 	slot->time = (struct __kernel_timespec){ .tv_sec = 3600 };
+	if (below(world, 3) == 0) {
+		io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX_FLAGS, &slot->word, 0, 0);
+		sqe->addr3 = 0xffffffff;
+		return;
+	}
 	io_uring_prep_timeout(sqe, &slot->time, below(world, 3), below(world, 4) ? 0 : TIMEOUT_MULTISHOT);
 }
 
