@@ -6,6 +6,7 @@
 #include "echo.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 
 struct server {
 	iou_t *iou;
-	struct echo_buffers buffers;
+	iou_buffers_t *buffers;
 };
 
 struct connection {
@@ -40,6 +41,18 @@ static void reply(struct connection *connection)
 	iou_op_queue(connection->server->iou, op, have_failed, NULL);
 }
 
+/* Copy the message of a completion, and give its buffer back. */
+static void take(struct connection *connection, unsigned flags)
+{
+	iou_buffers_t *buffers = connection->server->buffers;
+	unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
+
+	if (!(flags & IORING_CQE_F_BUFFER))
+		bench_fail("a message without a buffer");
+	memcpy(connection->message, bench_try_ptr(iou_buffers_at(buffers, id), "iou_buffers_at"), ECHO_SIZE);
+	bench_try(iou_buffers_recycle(buffers, id), "iou_buffers_recycle");
+}
+
 static int have_message(void *data)
 {
 	struct connection *connection = data;
@@ -52,7 +65,7 @@ static int have_message(void *data)
 	bench_try(op->result, "recv");
 	if (op->result != ECHO_SIZE)
 		bench_fail("recv: not a whole message");
-	echo_buffers_take(&connection->server->buffers, op->flags, connection->message);
+	take(connection, op->flags);
 	reply(connection);
 	/* The kernel may end a multishot whenever it likes to. */
 	if (!(op->flags & IORING_CQE_F_MORE))
@@ -70,13 +83,15 @@ static void receive(struct connection *connection)
 	iou_op_queue(connection->server->iou, op, have_message, connection);
 }
 
-static void serve_with(uint32_t flags, uint32_t spin_ns, const int *fds, unsigned n_fds)
+static void serve_with(iou_config_t config, const int *fds, unsigned n_fds)
 {
-	const iou_config_t config = { sizeof(config), .entries = ENTRIES, .flags = flags, .spin_ns = spin_ns };
 	struct connection *connections = bench_try_ptr(calloc(n_fds, sizeof(*connections)), "calloc");
-	struct server server = { .iou = bench_try_ptr(iou_new_with(&config), "iou_new_with") };
+	struct server server = { 0 };
 
-	echo_buffers_init(&server.buffers, iou_ring(server.iou), n_fds);
+	config.size = sizeof(config);
+	config.entries = ENTRIES;
+	server.iou = bench_try_ptr(iou_new_with(&config), "iou_new_with");
+	bench_try(iou_buffers_new(server.iou, 0, n_fds, ECHO_SIZE, &server.buffers), "iou_buffers_new");
 	for (unsigned i = 0; i < n_fds; i++) {
 		connections[i].server = &server;
 		connections[i].fd = fds[i];
@@ -84,18 +99,23 @@ static void serve_with(uint32_t flags, uint32_t spin_ns, const int *fds, unsigne
 	}
 	bench_try(iou_run(server.iou), "iou_run");
 	iou_free(server.iou);
-	echo_buffers_free(&server.buffers);
+	bench_try(iou_buffers_free(server.buffers), "iou_buffers_free");
 	free(connections);
 }
 
 static void serve(const int *fds, unsigned n_fds)
 {
-	serve_with(0, 0, fds, n_fds);
+	serve_with((iou_config_t){ 0 }, fds, n_fds);
 }
 
 static void serve_spinning(const int *fds, unsigned n_fds)
 {
-	serve_with(IOU_SPIN, SPIN_NS, fds, n_fds);
+	serve_with((iou_config_t){ .flags = IOU_SPIN, .spin_ns = SPIN_NS }, fds, n_fds);
+}
+
+static void serve_with_threads(const int *fds, unsigned n_fds)
+{
+	serve_with((iou_config_t){ .engine = IOU_ENGINE_THREADS }, fds, n_fds);
 }
 
 void echo_libiou(struct bench_run *run)
@@ -106,4 +126,9 @@ void echo_libiou(struct bench_run *run)
 void echo_libiou_spinning(struct bench_run *run)
 {
 	echo_measure(run, serve_spinning);
+}
+
+void echo_libiou_threads(struct bench_run *run)
+{
+	echo_measure(run, serve_with_threads);
 }

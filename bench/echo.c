@@ -36,6 +36,7 @@ int main(int argc, char **argv)
 	static const struct bench_case cases[] = {
 		CASES("libiou", echo_libiou),
 		CASES("libiou-spin", echo_libiou_spinning),
+		CASES("libiou-threads", echo_libiou_threads),
 		CASES("raw", echo_raw),
 		CASES("epoll", echo_epoll),
 #ifdef HAVE_LIBUV

@@ -36,6 +36,7 @@ void echo_buffers_take(struct echo_buffers *buffers, unsigned cqe_flags, char *m
 void echo_epoll(struct bench_run *run);
 void echo_libiou(struct bench_run *run);
 void echo_libiou_spinning(struct bench_run *run);
+void echo_libiou_threads(struct bench_run *run);
 void echo_raw(struct bench_run *run);
 void echo_libev(struct bench_run *run);
 void echo_libevent(struct bench_run *run);
