@@ -122,22 +122,24 @@ enum outcome iou__message_wait_first(struct request *request, uint32_t events)
 
 #define OF_ERRORS (EPOLLPRI | EPOLLERR)
 
-/*
- * The queue of errors has a readiness of its own; who waits for it while there are bytes is told to try again. A datagram
- * socket that was shut down is ready for ever, and has nothing.
- */
+/* The queue of errors has a readiness of its own; who waits for it while there are bytes is told to try again. */
+static enum outcome wait_for_errors(struct request *request)
+{
+	struct pollfd pollfd = { .fd = request->sqe.fd, .events = POLLIN };
+
+	if (poll(&pollfd, 1, 0) > 0 && pollfd.revents & POLLIN)
+		return iou__done_as(request, -EAGAIN);
+	return iou__watch(request, request->sqe.fd, OF_ERRORS);
+}
+
+/* A datagram socket that was shut down is ready for ever, and has nothing. */
 static enum outcome wait_for_events(struct request *request, uint32_t events)
 {
-	struct pollfd pollfd = { .fd = request->sqe.fd, .events = POLLIN | POLLRDHUP };
-	bool has_errors = request->sqe.msg_flags & MSG_ERRQUEUE;
-
-	if (events != EPOLLIN || poll(&pollfd, 1, 0) <= 0)
-		return iou__watch(request, request->sqe.fd, has_errors && events == EPOLLIN ? OF_ERRORS : events);
-	if (has_errors && pollfd.revents & POLLIN)
-		return iou__done_as(request, -EAGAIN);
-	if (pollfd.revents & POLLRDHUP && iou__message_type(request->sqe.fd) == SOCK_DGRAM)
+	if (events == EPOLLIN && request->sqe.msg_flags & MSG_ERRQUEUE)
+		return wait_for_errors(request);
+	if (events == EPOLLIN && request->revents & EPOLLRDHUP && iou__message_type(request->sqe.fd) == SOCK_DGRAM)
 		return iou__done_as(request, 0);
-	return iou__watch(request, request->sqe.fd, has_errors ? OF_ERRORS : EPOLLIN);
+	return iou__watch_on(request, request->sqe.fd, events == EPOLLIN ? EPOLLIN | EPOLLRDHUP : events);
 }
 
 enum outcome iou__message_finish(struct request *request, ssize_t n, size_t wanted, uint32_t events)

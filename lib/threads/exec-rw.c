@@ -206,7 +206,7 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 		return iou__to_worker(request, false);
 	if (error == EOPNOTSUPP && iou__is_ready(request->sqe.fd, events))
 		return iou__to_worker(request, false);
-	return iou__watch(request, request->sqe.fd, events);
+	return iou__watch_on(request, request->sqe.fd, events);
 }
 
 /* Whether a transfer that came out short goes on: as far as a file reaches, or a disk. */

@@ -204,7 +204,7 @@ enum outcome iou__exec_accept(struct request *request)
 			return iou__done_as(request, -EINVAL);
 		if (fd < 0 && errno == EAGAIN)
 			return sqe->ioprio & ACCEPT_DONTWAIT ? iou__done(request, fd)
-							     : iou__watch(request, sqe->fd, EPOLLIN);
+							     : iou__watch_on(request, sqe->fd, EPOLLIN);
 		if (fd < 0 && (errno == EINTR || (errno == ECONNABORTED && sqe->ioprio & IORING_ACCEPT_MULTISHOT)))
 			continue;
 		if (fd < 0 || !(sqe->ioprio & IORING_ACCEPT_MULTISHOT))

@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include <liburing.h>
+#include <sys/epoll.h>
 
 #include "../queue.h"
 
@@ -136,6 +137,15 @@ static inline enum outcome iou__watch(struct request *request, int fd, uint32_t 
 	request->watch_fd = fd;
 	request->events = events;
 	return OUT_WATCH;
+}
+
+/*
+ * The same after an attempt that found nothing. Who has been woken before may be so many times more: from then on epoll
+ * tells of each change, and need not be asked again.
+ */
+static inline enum outcome iou__watch_on(struct request *request, int fd, uint32_t events)
+{
+	return iou__watch(request, fd, request->revents ? events | EPOLLET : events);
 }
 
 static inline enum outcome iou__to_worker(struct request *request, bool is_bounded)

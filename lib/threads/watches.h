@@ -4,7 +4,7 @@
  * for it.
  *
  * A watch is armed for one event (EPOLLONESHOT) or, as long as a multishot poll is among those that wait, or one that
- * has been woken in vain, for each change (EPOLLET). As the program may close the descriptor and get the same number
+ * has been woken before, for each change (EPOLLET). As the program may close the descriptor and get the same number
  * again, whoever begins to wait says so to epoll anew, and what it tells is believed only if it is of this generation.
  */
 #ifndef IOU_LIB_THREADS_WATCHES_H
