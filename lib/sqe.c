@@ -77,7 +77,5 @@ bool iou__sqe_succeeded(const struct io_uring_sqe *sqe, int result)
 	if (result < 0)
 		return false;
 
-	unsigned long long least = least_transfer(sqe), most = most_transfer();
-
-	return (unsigned)result >= (least < most ? least : most);
+	return (unsigned)result >= least_transfer(sqe) || (unsigned)result >= most_transfer();
 }

@@ -56,8 +56,10 @@ static void let_go_of_files(struct request *request)
 {
 	struct files *files = &request->threads->files;
 
-	iou__files_put(files, request->file);
-	iou__files_put(files, request->file_in);
+	if (request->file)
+		iou__files_put(files, request->file);
+	if (request->file_in)
+		iou__files_put(files, request->file_in);
 	request->file = request->file_in = NULL;
 }
 
@@ -134,7 +136,8 @@ void iou__completions_complete(struct request *request, int res)
 	bool is_failure = next && breaks_chain(request, res);
 	bool is_hard = request->sqe.flags & IOSQE_IO_HARDLINK;
 
-	iou__groups_give_back(&request->threads->groups, request);
+	if (request->buffer.is_taken)
+		iou__groups_give_back(&request->threads->groups, request);
 	iou__completions_end(request, notify(request, res));
 	end_limit(request, &next);
 	if (next && is_failure && !is_hard)

@@ -253,6 +253,7 @@ enum outcome iou__opcode_try(struct request *request)
 {
 	enum outcome outcome = request->is_on_worker ? attempt(request) : try_in_loop(request);
 
-	return outcome == OUT_DONE && !request->is_read_first && comes_late(request) ? attempt_without_file(request)
-										     : outcome;
+	if (outcome != OUT_DONE || request->res >= 0)
+		return outcome;
+	return !request->is_read_first && comes_late(request) ? attempt_without_file(request) : outcome;
 }

@@ -42,6 +42,22 @@ static struct request *pop(struct threads *threads, bool is_alone)
 	return request;
 }
 
+/* One that is alone and concerns no timeout, as most are. False: the first is none, or there is none. */
+static bool submit_plain(struct threads *threads)
+{
+	struct engine *engine = &threads->engine;
+	const struct op *op = iou__op_of_node(iou__queue_first(&engine->stage->queue));
+	struct request *request;
+
+	if (!op || op->task.sqe_flags & (SQE_LINKS | IOSQE_IO_DRAIN | OP_ODD) || iou__sqe_is_of_timeouts(&op->sqe))
+		return false;
+	request = iou__requests_new(threads, op->identity);
+	iou__stage_pop(engine->stage, engine->ops, &request->sqe);
+	engine->n_submitted++;
+	iou__flow_submit(request);
+	return true;
+}
+
 static void start_chain(struct threads *threads, unsigned n)
 {
 	struct request *head = NULL, **end = &head;
@@ -61,7 +77,7 @@ static enum left submit_first(struct threads *threads, unsigned *n_free)
 	struct engine *engine = &threads->engine;
 	struct io_uring_sqe sqe;
 
-	for (; *n_free && iou__timeouts_resume(engine->timeouts, &sqe); (*n_free)--)
+	for (; *n_free && engine->timeouts->n_to_resume && iou__timeouts_resume(engine->timeouts, &sqe); (*n_free)--)
 		start_one(threads, &sqe);
 	for (; *n_free && !iou__queue_is_empty(&engine->stage->own); (*n_free)--)
 		start_one(threads, &container_of(iou__queue_pop(&engine->stage->own), struct op, task.node)->sqe);
@@ -95,8 +111,13 @@ static enum left submit(struct threads *threads)
 
 	iou__timeouts_begin(engine->timeouts);
 	left = submit_first(threads, &n_free);
-	while (left == LEFT_SOME)
+	while (left == LEFT_SOME) {
+		for (; n_free && submit_plain(threads); n_free--)
+			;
+		if (iou__queue_is_empty(&engine->stage->queue))
+			return LEFT_NOTHING;
 		left = iou__timeouts_take(engine->timeouts) ? LEFT_SOME : submit_chain(threads, &n_free);
+	}
 	return left;
 }
 
@@ -172,8 +193,10 @@ static void run_ready(struct threads *threads)
 	take_what_is_due(threads);
 	for (int i = 0; i < MAX_ROUNDS && !iou__queue_is_empty(&threads->ready); i++)
 		iou__flow_run_ready(threads);
-	iou__exec_timeout_count(threads);
-	iou__completions_flush(threads);
+	if (threads->n_counting)
+		iou__exec_timeout_count(threads);
+	if (!iou__queue_is_empty(&threads->done))
+		iou__completions_flush(threads);
 }
 
 /* Whether what waits for readiness is due for a look. */
