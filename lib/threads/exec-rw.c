@@ -135,7 +135,14 @@ static ssize_t transfer(struct request *request, const struct vector *vector, tr
 	if (n >= 0 || errno != ESPIPE || offset == (__u64)-1 || (offset && is_socket(request->sqe.fd)))
 		return n;
 	request->sqe.off = (__u64)-1;
+	request->has_no_place = true;
 	return call(function, request->sqe.fd, vector, (__u64)-1, flags);
+}
+
+/* What has no place to be read or written at has been found out to be none. */
+static bool may_be_disk(const struct request *request)
+{
+	return !request->has_no_place && iou__is_disk(request->sqe.fd);
 }
 
 /* One of a single buffer is to fill it; multishot ones take what there is. */
@@ -198,7 +205,7 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 
 	if (request->sqe.rw_flags & RWF_NOWAIT)
 		return iou__done_as(request, knows_nowait(request->sqe.fd) ? -EAGAIN : -error);
-	if (iou__is_disk(request->sqe.fd))
+	if (may_be_disk(request))
 		return iou__to_worker(request, true);
 	if (error == EOPNOTSUPP && request->sqe.rw_flags & FOR_DISKS)
 		return iou__done_as(request, -EOPNOTSUPP);
@@ -209,14 +216,26 @@ static enum outcome wait_for_it(struct request *request, uint32_t events)
 	return iou__watch_on(request, request->sqe.fd, events);
 }
 
+/* After a transfer: the kernel has just read the vector, so it can be read. */
+static size_t length_of_vector(const struct request *request)
+{
+	const struct iovec *iov = iou__pointer(request->sqe.addr);
+	size_t length = 0;
+
+	for (__u32 i = 0; i < request->sqe.len && length < MAX_LENGTH; i++)
+		length += iov[i].iov_len;
+	return smaller(length, MAX_LENGTH);
+}
+
 /* Whether a transfer that came out short goes on: as far as a file reaches, or a disk. */
 static bool is_short(const struct request *request, bool is_vectored, ssize_t n)
 {
-	if (n <= 0 || request->buffer.is_taken || request->done + (size_t)n >= MAX_LENGTH)
+	if (n <= 0 || request->buffer.is_taken)
 		return false;
-	if (is_vectored)
-		return request->sqe.len > 0 && iou__is_disk(request->sqe.fd);
-	return request->done + (size_t)n < iou__exec_length(request) && iou__is_disk(request->sqe.fd);
+
+	size_t wanted = is_vectored ? length_of_vector(request) : iou__exec_length(request);
+
+	return request->done + (size_t)n < wanted && may_be_disk(request);
 }
 
 static enum outcome finish(struct request *request, ssize_t n)

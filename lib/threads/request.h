@@ -88,6 +88,7 @@ struct request {
 	bool has_fixed;                /* its memory was in a registered buffer when it began */
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
+	bool has_no_place;             /* its file has no offsets */
 	bool is_unwatchable;           /* epoll does not take its descriptor */
 	bool is_unwatched;             /* epoll has no memory for it: what comes is looked for from time to time */
 	bool has_begun;                /* it has been tried, and is not over: its limit runs, and others find it */
