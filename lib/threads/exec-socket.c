@@ -151,14 +151,8 @@ int iou__check_accept(struct request *request)
 
 static int accept_one(const struct io_uring_sqe *sqe)
 {
-	int flags = iou__exec_set_nonblock(sqe->fd), fd;
-
-	if (flags < 0)
-		return -1;
-	fd = accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2),
-		     (int)sqe->accept_flags | cloexec_of(sqe));
-	iou__exec_restore(sqe->fd, flags);
-	return fd;
+	return accept4(sqe->fd, iou__pointer(sqe->addr), iou__pointer(sqe->addr2),
+		       (int)sqe->accept_flags | cloexec_of(sqe));
 }
 
 /* Again and again with IOSQE_ASYNC: that has no thread, but waits from the beginning. */
@@ -191,12 +185,10 @@ static bool is_shut(const struct request *request)
 	return request->revents & EPOLLHUP;
 }
 
-enum outcome iou__exec_accept(struct request *request)
+static enum outcome accept_all(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
-	if (has_to_wait_first(request))
-		return wait_first(request);
 	for (int i = 0; i < MAX_MULTISHOT && iou__completions_have_room(request->threads); i++) {
 		int fd = accept_one(sqe);
 
@@ -216,4 +208,19 @@ enum outcome iou__exec_accept(struct request *request)
 		iou__completions_post_more(request, fd, 0);
 	}
 	return OUT_AGAIN;
+}
+
+enum outcome iou__exec_accept(struct request *request)
+{
+	int fd = request->sqe.fd, flags;
+	enum outcome outcome;
+
+	if (has_to_wait_first(request))
+		return iou__watch(request, fd, EPOLLIN);
+	flags = iou__exec_set_nonblock(fd);
+	if (flags < 0)
+		return iou__done(request, -1);
+	outcome = accept_all(request);
+	iou__exec_restore(fd, flags);
+	return outcome;
 }
