@@ -57,6 +57,15 @@ static int check_header(const struct request *request)
 	return iou__check_iovecs((__u64)(uintptr_t)header.msg_iov, header.msg_iovlen, -EMSGSIZE);
 }
 
+/* A plain send that is tried at once hears of a bad address from sendto(2). */
+static bool is_told_by_sending(const struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+
+	return sqe->opcode == IORING_OP_SEND && !request->is_read_first && !sqe->ioprio &&
+	       !(sqe->flags & (IOSQE_BUFFER_SELECT | IOSQE_ASYNC));
+}
+
 /* What is selected has to be known at once. */
 int iou__message_check(const struct request *request)
 {
@@ -73,7 +82,7 @@ int iou__message_check(const struct request *request)
 		return -EINVAL;
 	if (sqe->ioprio & SEND_VECTORIZED && !selects && check_name(sqe->addr2, sqe->addr_len) == 0)
 		return iou__check_iovecs(sqe->addr, sqe->len, -EINVAL);
-	if (check_name(sqe->addr2, sqe->addr_len) < 0)
+	if (!is_told_by_sending(request) && check_name(sqe->addr2, sqe->addr_len) < 0)
 		return -EFAULT;
 	return sqe->ioprio & IORING_RECVSEND_FIXED_BUF ? 0 : iou__check_range(sqe);
 }

@@ -216,7 +216,7 @@ enum outcome iou__exec_accept(struct request *request)
 	enum outcome outcome;
 
 	if (has_to_wait_first(request))
-		return iou__watch(request, fd, EPOLLIN);
+		return wait_first(request);
 	flags = iou__exec_set_nonblock(fd);
 	if (flags < 0)
 		return iou__done(request, -1);
