@@ -142,7 +142,7 @@ static enum outcome wait_for_errors(struct request *request)
 }
 
 /* A datagram socket that was shut down is ready for ever, and has nothing. */
-static enum outcome wait_for_events(struct request *request, uint32_t events)
+static enum outcome wait_for_socket(struct request *request, uint32_t events)
 {
 	if (events == EPOLLIN && request->sqe.msg_flags & MSG_ERRQUEUE)
 		return wait_for_errors(request);
@@ -154,7 +154,7 @@ static enum outcome wait_for_events(struct request *request, uint32_t events)
 enum outcome iou__message_finish(struct request *request, ssize_t n, size_t wanted, uint32_t events)
 {
 	if (n < 0 && errno == EAGAIN && !(request->sqe.msg_flags & MSG_DONTWAIT))
-		return wait_for_events(request, events);
+		return wait_for_socket(request, events);
 	if (request->buffer.is_taken && request->sqe.msg_flags & MSG_WAITALL && request->least < wanted)
 		request->least = (uint32_t)wanted;
 	if (n > 0 && request->done + (size_t)n < wanted && wants_all(request)) {
