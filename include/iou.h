@@ -153,8 +153,11 @@ typedef struct iou_op_t {
 /**
  * Threads and epoll in user space carry out the same SQEs, with the same results. What differs:
  *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC are -EOPNOTSUPP; zero-copy sends copy;
- *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; ring messages
- *     (IORING_OP_MSG_RING) have no ring to go to (-EBADFD);
+ *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; its ring_fd is
+ *     for ring messages alone, made by the first call, or -1 where no descriptors are to be had (the next call tries again);
+ *   - ring messages (IORING_OP_MSG_RING) go to instances on threads, of any process, and neither to a kernel's ring nor from
+ *     one to threads (-EBADFD). They carry no files (IORING_MSG_SEND_FD: -EOPNOTSUPP). With some hundreds that have not been
+ *     taken the next one waits, and its target must not be freed meanwhile; one to an instance that was freed is -EBADFD;
  *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
  *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
@@ -374,8 +377,12 @@ int iou_resize(iou_t *iou, unsigned entries);
  * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
  * iou_free().
  *
+ * Its ring_fd is where ring messages to this instance go (io_uring_prep_msg_ring()), which come as foreign_cqe: on either
+ * engine, from its first flush or run on (-EBADFD before), and from instances on the same engine.
+ *
  * Their user_data, and that of ring messages (IORING_OP_MSG_RING), may be anything but the identity of an op that has
- * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's.
+ * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's, or
+ * with threads be dropped.
  *
  * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
  */

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,7 +27,6 @@
 		return faults_fails(number) ? (type)-1 : __real_##name arguments; \
 	}
 
-FUNCTION(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n), BIND_SOCKET)
 FUNCTION(int, connect, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n), CONNECT)
 FUNCTION(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n), FALLOCATE)
 FUNCTION(int, fdatasync, (int fd), (fd), FDATASYNC)
@@ -35,6 +35,8 @@ FUNCTION(int, fsetxattr, (int fd, const char *name, const void *from, size_t n, 
 	 FSETXATTR)
 FUNCTION(int, fsync, (int fd), (fd), FSYNC)
 FUNCTION(int, ftruncate64, (int fd, off_t n), (fd, n), FTRUNCATE)
+FUNCTION(ssize_t, getrandom, (void *to, size_t n, unsigned flags), (to, n, flags), GETRANDOM)
+FUNCTION(int, getsockname, (int fd, struct sockaddr *to, socklen_t *n), (fd, to, n), GETSOCKNAME)
 FUNCTION(ssize_t, getxattr, (const char *path, const char *name, void *to, size_t n), (path, name, to, n), GETXATTR)
 FUNCTION(int, linkat, (int dir, const char *from, int other, const char *to, int flags), (dir, from, other, to, flags),
 	 LINKAT)
@@ -106,6 +108,20 @@ WRAP(int, posix_fadvise64, int fd, off_t at, off_t n, int advice)
 	return error ? error : __real_posix_fadvise64(fd, at, n, advice);
 }
 
+/* A message to another instance; or nothing, for the program. */
+WRAP(ssize_t, send, int fd, const void *from, size_t n, int flags)
+{
+	return n && faults_fails(SEND_MESSAGE) ? -1 : __real_send(fd, from, n, flags);
+}
+
+/* The library's own are for messages; programs have others. */
+WRAP(int, bind, int fd, const struct sockaddr *address, socklen_t n)
+{
+	bool is_own = address->sa_family == AF_UNIX && memcmp(address->sa_data, "\0libiou/", 8) == 0;
+
+	return faults_fails(is_own ? BIND_MESSAGES : BIND_SOCKET) ? -1 : __real_bind(fd, address, n);
+}
+
 /* Descriptors. */
 
 WRAP(int, accept4, int fd, struct sockaddr *address, socklen_t *n, int flags)
@@ -118,14 +134,21 @@ WRAP(int, socket, int domain, int type, int protocol)
 	return faults_fails(SOCKET) ? -1 : faults_opened(__real_socket(domain, type, protocol));
 }
 
+static int opened_both(const int *fds, int r)
+{
+	for (int i = 0; r == 0 && i < 2; i++)
+		faults_opened(fds[i]);
+	return r;
+}
+
 WRAP(int, pipe2, int *fds, int flags)
 {
-	int r = faults_fails(PIPE2) ? -1 : __real_pipe2(fds, flags);
+	return opened_both(fds, faults_fails(PIPE2) ? -1 : __real_pipe2(fds, flags));
+}
 
-	if (r == 0)
-		for (int i = 0; i < 2; i++)
-			faults_opened(fds[i]);
-	return r;
+WRAP(int, socketpair, int domain, int type, int protocol, int *fds)
+{
+	return opened_both(fds, faults_fails(SOCKETPAIR) ? -1 : __real_socketpair(domain, type, protocol, fds));
 }
 
 int __real_openat64(int dir, const char *path, int flags, ...);

@@ -486,6 +486,43 @@ void play_wait_for_things(struct play *play)
 	play_run(play);
 }
 
+/* A message to another instance, which may be there or not where something fails. */
+
+static int count_message(const struct io_uring_cqe *cqe, void *n)
+{
+	*(int *)n += cqe->res == 1 && cqe->user_data == 2;
+	return 0;
+}
+
+static void receive_message(struct play *play, iou_t *other, const int *n)
+{
+	int r = 0;
+
+	for (int i = 0; i < 100 && r >= 0 && !*n; i++)
+		r = iou_run_once(other, &(struct timespec){ 0 });
+	if (*n != 1 && (play->rules->is_strict || *n > 1))
+		play_complain(play, "%d messages came", *n);
+}
+
+void play_send_message(struct play *play)
+{
+	int n = 0;
+	iou_t *other = play_open(play, (iou_config_t){ .engine = IOU_ENGINE_THREADS,
+						       .foreign_cqe = count_message,
+						       .foreign_cqe_data = &n });
+
+	if (!other)
+		return;
+	if (iou_flush(other) == 0 && iou_ring(other)->ring_fd < 0 && play->rules->is_strict)
+		play_complain(play, "there are no messages");
+	/* What has failed once may be there the next time. */
+	loosen(OP(play, "a message", 0, 0, msg_ring, iou_ring(other)->ring_fd, 1, 2, 0));
+	play_settle(play);
+	receive_message(play, other, &n);
+	if (iou_free(other))
+		play_complain(play, "iou_free() failed: %s", strerror(errno));
+}
+
 /* Provided buffers. */
 
 /* Where a call is forbidden without which a pipe cannot be read but by waiting, it ends at once. */

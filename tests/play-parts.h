@@ -44,6 +44,9 @@ struct play {
 	char complaint[256];
 };
 
+/* An instance, or NULL. */
+iou_t *play_open(struct play *play, iou_config_t config);
+
 /* NULL: there is no memory for it, and then the play goes on without it. */
 struct part *play_take_part(struct play *play, const char *name, int wanted);
 
@@ -68,6 +71,7 @@ void play_connect(struct play *play);
 void play_wait_for_things(struct play *play);
 void play_use_buffers(struct play *play);
 void play_use_pipes(struct play *play);
+void play_send_message(struct play *play);
 void play_leave_operations(struct play *play);
 
 /* What the acts have used. */

@@ -624,8 +624,8 @@ static void (*const acts[])(struct play *) = {
 
 /* The kernel is trusted with these. */
 static void (*const operations[])(struct play *) = {
-	play_use_files, play_use_paths, play_send_and_receive, play_use_sockets,
-	play_connect,   play_use_pipes, play_wait_for_things,  play_use_buffers,
+	play_use_files, play_use_paths,       play_send_and_receive, play_use_sockets,  play_connect,
+	play_use_pipes, play_wait_for_things, play_use_buffers,      play_send_message,
 };
 
 /* The end. */
@@ -660,22 +660,31 @@ static void close_what_is_left(const struct part *part)
 		close(part->result);
 }
 
+iou_t *play_open(struct play *play, iou_config_t config)
+{
+	iou_t *iou;
+
+	config.size = sizeof(config);
+	iou = iou_new_with(&config);
+	if (iou)
+		return iou;
+	play->n_told++;
+	if (play->rules->is_strict || errno != play->rules->error)
+		play_complain(play, "iou_new_with() failed: %s", strerror(errno));
+	return NULL;
+}
+
 static void open_iou(struct play *play)
 {
 	iou_config_t config = play->rules->config;
 	iou_info_t info = { .size = sizeof(info) };
 
-	config.size = sizeof(config);
 	config.entries = N_ENTRIES;
-	play->iou = iou_new_with(&config);
-	if (play->iou) {
-		CHECK(play, "iou_info", iou_info(play->iou, &info), 0);
-		play->is_on_threads = info.engine == IOU_ENGINE_THREADS;
+	play->iou = play_open(play, config);
+	if (!play->iou)
 		return;
-	}
-	play->n_told++;
-	if (play->rules->is_strict || errno != play->rules->error)
-		play_complain(play, "iou_new_with() failed: %s", strerror(errno));
+	CHECK(play, "iou_info", iou_info(play->iou, &info), 0);
+	play->is_on_threads = info.engine == IOU_ENGINE_THREADS;
 }
 
 static void operate(struct play *play)

@@ -5,21 +5,46 @@
 #include "exec.h"
 #include "opcodes.h"
 
+static bool has_room(const struct threads *threads)
+{
+	return threads->cq_tail - threads->cq_head < threads->engine.cq_entries;
+}
+
 bool iou__completions_have_room(struct threads *threads)
 {
-	return threads->cq_tail - threads->cq_head < threads->engine.cq_entries ||
-	       iou__cq_empty_ring(threads->engine.cq);
+	return has_room(threads) || iou__cq_empty_ring(threads->engine.cq);
+}
+
+static void put(struct threads *threads, __u64 user_data, int res, unsigned flags)
+{
+	struct io_uring_cqe *cqe = &threads->cqes[threads->cq_tail & (threads->engine.cq_entries - 1)];
+
+	cqe->user_data = user_data;
+	cqe->res = res;
+	cqe->flags = flags;
+	__atomic_store_n(&threads->cq_tail, threads->cq_tail + 1, __ATOMIC_RELEASE);
 }
 
 static void post(struct threads *threads, const struct request *request, int res, unsigned flags)
 {
-	struct io_uring_cqe *cqe = &threads->cqes[threads->cq_tail & (threads->engine.cq_entries - 1)];
-
-	cqe->user_data = request->sqe.user_data;
-	cqe->res = res;
-	cqe->flags = flags;
-	__atomic_store_n(&threads->cq_tail, threads->cq_tail + 1, __ATOMIC_RELEASE);
+	put(threads, request->sqe.user_data, res, flags);
 	threads->n_completed += request->sqe.opcode != IORING_OP_TIMEOUT;
+}
+
+void iou__completions_post_message(struct threads *threads, const struct cqe *message)
+{
+	if (iou__requests_find(threads, message->user_data) || !iou__completions_have_room(threads))
+		return;
+	put(threads, message->user_data, message->res, message->flags);
+	threads->n_completed++;
+}
+
+void iou__completions_take_messages(struct threads *threads)
+{
+	struct cqe message;
+
+	while (has_room(threads) && iou__messages_take(&threads->messages, &message))
+		iou__completions_post_message(threads, &message);
 }
 
 void iou__completions_post_more(struct request *request, int res, unsigned flags)

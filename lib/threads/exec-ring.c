@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "completions.h"
 #include "exec.h"
 #include "flow.h"
 #include "opcodes.h"
@@ -16,7 +17,8 @@
 #define NOP_FIXED_BUFFER (1U << 3)
 #define NOP_TW (1U << 4)
 #define NOP_FLAGS (NOP_INJECT_RESULT | NOP_FILE | NOP_FIXED_FILE | NOP_FIXED_BUFFER | NOP_TW)
-#define MSG_RING_FLAGS 3U
+#define MSG_RING_FLAGS_PASS (1U << 1)
+#define MSG_RING_FLAGS (IORING_MSG_RING_CQE_SKIP | MSG_RING_FLAGS_PASS)
 #define CANCEL_USERDATA (1U << 4)
 #define CANCEL_OP (1U << 5)
 #define CANCEL_FLAGS                                                                                                 \
@@ -94,10 +96,61 @@ int iou__check_msg_ring(struct request *request)
 	return (unsigned)request->sqe.msg_ring_flags & ~MSG_RING_FLAGS ? -EINVAL : 0;
 }
 
-/* Descriptors of rings are the kernel's. */
+/* What the kernel looks at before it asks whether the ring takes any. */
+static int check_message(const struct io_uring_sqe *sqe, bool is_to_us)
+{
+	unsigned flags = sqe->msg_ring_flags;
+
+	switch ((unsigned)sqe->addr) {
+	case IORING_MSG_DATA:
+		if ((unsigned)sqe->addr3 || flags & ~MSG_RING_FLAGS_PASS)
+			return -EINVAL;
+		return sqe->file_index && !(flags & MSG_RING_FLAGS_PASS) ? -EINVAL : 0;
+	case IORING_MSG_SEND_FD:
+		return sqe->len || is_to_us ? -EINVAL : 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Whether there is a slot for it only the other side would know. */
+static int refuse_file(const struct request *request)
+{
+	const struct files *files = &request->threads->files;
+	unsigned slot = (unsigned)request->sqe.addr3;
+
+	return slot < files->n && files->slots[slot] ? -EOPNOTSUPP : -EBADF;
+}
+
+/* Who waits until it can be sent goes first. */
+static int send_data(struct request *request, bool is_to_us)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	const struct cqe message = {
+		.user_data = sqe->off,
+		.res = (__s32)sqe->len,
+		.flags = sqe->msg_ring_flags & MSG_RING_FLAGS_PASS ? sqe->file_index : 0,
+	};
+
+	if (!is_to_us)
+		return iou__watches_are_awaited(&request->threads->watches, sqe->fd, EPOLLOUT)
+			       ? -EAGAIN
+			       : iou__messages_send(sqe->fd, &message);
+	iou__completions_post_message(request->threads, &message);
+	return 0;
+}
+
 enum outcome iou__exec_msg_ring(struct request *request)
 {
-	return iou__done_as(request, !iou__is_file(request->sqe.fd) ? -EBADF : -EBADFD);
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int owner = iou__messages_owner(&request->threads->messages, sqe->fd);
+	int r = owner < 0 ? owner : check_message(sqe, owner);
+
+	if (r == 0 && !owner && !iou__messages_are_taken(sqe->fd))
+		r = -EBADFD;
+	if (r == 0)
+		r = (unsigned)sqe->addr == IORING_MSG_DATA ? send_data(request, owner) : refuse_file(request);
+	return r == -EAGAIN ? iou__watch(request, sqe->fd, EPOLLOUT) : iou__done_as(request, r);
 }
 
 /* Cancellation. */

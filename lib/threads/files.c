@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "messages.h"
 #include "peek.h"
 
 #define MAX_FILES (1U << 20) /* the kernel's IORING_MAX_FIXED_FILES */
@@ -31,13 +32,15 @@ static struct file *make_file(struct files *files, int fd)
 	return file;
 }
 
-/* What only names a path is no file that could be registered. */
+/* What only names a path is no file that could be registered, nor is a ring, be it none of the kernel's. */
 static int duplicate(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
 	if (flags < 0 || flags & O_PATH)
 		return flags < 0 ? -errno : -EBADF;
+	if (iou__messages_are_for(fd))
+		return -EBADF;
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }

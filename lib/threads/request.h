@@ -10,6 +10,7 @@
  *	request.h      this
  *	iopool.c       workers for system calls that may be slow
  *	watches.c      readiness, by epoll
+ *	messages.c     what other instances send
  *	timeline.c     points in time
  *	groups.c       provided buffers
  *	files.c        registered files

@@ -9,6 +9,7 @@
 #include "fixed.h"
 #include "groups.h"
 #include "iopool.h"
+#include "messages.h"
 #include "request.h"
 #include "watches.h"
 
@@ -29,6 +30,7 @@ struct threads {
 	unsigned n_counting; /* of these, the timeouts that also wait for a number of completions */
 	uint64_t n_armings;  /* of timeouts, so far */
 	struct watches watches;
+	struct messages messages;
 	struct iopool iopool;
 	struct groups groups;
 	struct files files;

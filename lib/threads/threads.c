@@ -75,7 +75,7 @@ static int enter(struct engine *engine, bool wait, const struct timespec *timeou
 
 static int take_owner(struct engine *engine)
 {
-	(void)engine;
+	iou__messages_enable(&threads_of(engine)->messages);
 	return 0;
 }
 
@@ -119,9 +119,13 @@ static int do_register(struct engine *engine, unsigned opcode, const void *arg, 
 	return iou__threads_register(threads_of(engine), opcode, arg, n);
 }
 
+/* It has the number of a descriptor for messages, and is a dummy in all else. */
 static struct io_uring *uring_of(struct engine *engine)
 {
-	return &threads_of(engine)->dummy.ring;
+	struct threads *threads = threads_of(engine);
+
+	threads->dummy.ring.ring_fd = iou__messages_fd(&threads->messages);
+	return &threads->dummy.ring;
 }
 
 /* Workers are waited for: they write to the program's memory. */
@@ -139,6 +143,7 @@ static void free_memory(struct threads *threads)
 	/* A forked child shares the epoll set, which must not be told that these files go. */
 	iou__watches_destroy(&threads->watches);
 	iou__files_destroy(&threads->files);
+	iou__messages_destroy(&threads->messages);
 	if (threads->timer_fd >= 0)
 		close(threads->timer_fd);
 	free(threads->cqes);
@@ -211,6 +216,7 @@ int iou__threads_new(const struct threads_config *config, struct ops *ops, struc
 	threads->timer_fd = threads->watches.epoll_fd = threads->iopool.wake_fd = -1;
 	threads->timer_is_at = TIMELINE_NEVER;
 	iou__files_init(&threads->files, &threads->watches);
+	iou__messages_init(&threads->messages, &threads->watches);
 	iou__queue_init(&threads->ready);
 	iou__queue_init(&threads->timeline);
 	iou__queue_init(&threads->done);

@@ -129,6 +129,8 @@ static void take_event(struct threads *threads, const struct epoll_event *event)
 
 	if (event->data.u64 == TURN_WORKERS)
 		iou__iopool_rouse(&threads->iopool);
+	else if (event->data.u64 == MESSAGES_CAME)
+		threads->messages.has_some = true;
 	else if (event->data.u64 == TURN_TIMER)
 		while (read(threads->timer_fd, &n, sizeof(n)) < 0 && errno == EINTR)
 			;
@@ -193,16 +195,17 @@ static void run_ready(struct threads *threads)
 	take_what_is_due(threads);
 	for (int i = 0; i < MAX_ROUNDS && !iou__queue_is_empty(&threads->ready); i++)
 		iou__flow_run_ready(threads);
+	iou__completions_take_messages(threads);
 	if (threads->n_counting)
 		iou__exec_timeout_count(threads);
 	if (!iou__queue_is_empty(&threads->done))
 		iou__completions_flush(threads);
 }
 
-/* Whether what waits for readiness is due for a look. */
+/* Whether what waits for readiness, or for messages, is due for a look. */
 static bool is_to_be_polled(struct threads *threads)
 {
-	if (!threads->watches.n_waiting)
+	if (!threads->watches.n_waiting && threads->messages.inbox < 0)
 		return false;
 	return !iou__cq_in_ring(threads->engine.cq) || threads->n_unpolled++ >= MOST_UNPOLLED;
 }
@@ -288,5 +291,6 @@ bool iou__turn_has_news(const struct threads *threads)
 	uint64_t at = iou__timeline_next(&threads->timeline);
 
 	return iou__cq_in_ring(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
-	       iou__iopool_has_finished(&threads->iopool) || (at != TIMELINE_NEVER && at <= iou__clock_ns());
+	       threads->messages.has_some || iou__iopool_has_finished(&threads->iopool) ||
+	       (at != TIMELINE_NEVER && at <= iou__clock_ns());
 }

@@ -26,6 +26,11 @@ int iou__watches_add_foreign(struct watches *watches, int fd, uint64_t data)
 	return epoll_ctl(watches->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void iou__watches_remove_foreign(struct watches *watches, int fd)
+{
+	epoll_ctl(watches->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 static bool make_room(struct watches *watches, size_t fd)
 {
 	size_t n = watches->n ? watches->n : 64;
@@ -72,15 +77,29 @@ static struct watch *watch_of(struct watches *watches, int fd)
 	return watches->by_fd[fd];
 }
 
-/* What epoll is to be told for all of these: of one event, or of each change. */
-static uint32_t wanted(const struct watch *watch)
+static uint32_t awaited(const struct watch *watch)
 {
 	uint32_t events = 0;
 
 	for (struct node *node = iou__queue_first(&watch->requests); node;
 	     node = iou__queue_after(&watch->requests, node))
 		events |= container_of(node, struct request, node)->events;
+	return events;
+}
+
+/* What epoll is to be told for all of these: of one event, or of each change. */
+static uint32_t wanted(const struct watch *watch)
+{
+	uint32_t events = awaited(watch);
+
 	return events & EPOLLET ? events : events | EPOLLONESHOT;
+}
+
+bool iou__watches_are_awaited(const struct watches *watches, int fd, uint32_t events)
+{
+	const struct watch *watch = fd >= 0 && (size_t)fd < watches->n ? watches->by_fd[fd] : NULL;
+
+	return watch && awaited(watch) & events;
 }
 
 static int control(const struct watches *watches, const struct watch *watch, int fd, int what, uint32_t events)

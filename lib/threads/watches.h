@@ -35,8 +35,14 @@ void iou__watches_destroy(struct watches *watches);
 /* A descriptor of the engine's own; level-triggered. 0 or -errno. */
 int iou__watches_add_foreign(struct watches *watches, int fd, uint64_t data);
 
+/* It is watched no longer. */
+void iou__watches_remove_foreign(struct watches *watches, int fd);
+
 /* The request waits for its watch_fd. 0; -EPERM: epoll cannot watch that; or another -errno of epoll_ctl(). */
 int iou__watches_add(struct watches *watches, struct request *request);
+
+/* Whether requests wait for one of these events of a descriptor. */
+bool iou__watches_are_awaited(const struct watches *watches, int fd, uint32_t events);
 
 /* It waits no longer. */
 void iou__watches_remove(struct watches *watches, struct request *request);
