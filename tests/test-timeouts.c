@@ -643,7 +643,7 @@ Suite *suite(void)
 			 test_count_of_a_multishot_one_that_is_handed_on_is_kept);
 	tcase_add_loop_test(tcase, test_update_of_a_multishot_one_gives_it_another_time_without_end, 0, 2);
 	tcase_add_loop_test(tcase, test_absolute_update_of_a_multishot_one_is_for_one_time, 0, 2);
-	ADD_RING_CASE(s, "ring", test_g01_message_that_bears_the_name_of_a_timer_is_its_only_completion);
+	ADD_CASE(s, "ring", test_g01_message_that_bears_the_name_of_a_timer_is_its_only_completion);
 	ADD_CASE(s, "descriptor", test_descriptor_is_readable_when_one_is_due,
 		 test_descriptor_forgets_a_timer_that_is_cancelled);
 	return s;
