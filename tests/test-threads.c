@@ -423,6 +423,32 @@ PROMISE(16, who_waits_holds_no_buffer)
 }
 END_TEST
 
+/* The first two fill the CQ, which is emptied for the third; and that has nothing to say. */
+PROMISE(16, completions_that_were_moved_out_of_the_way_end_the_wait)
+{
+	struct seen seen[3];
+	int first[2], second[2];
+	char bytes[3];
+	iou_t *iou = open_threads(1);
+
+	open_pipe(first);
+	open_pipe(second);
+	for (int i = 0; i < 3; i++) {
+		io_uring_prep_read(take(iou, &seen[i]), i ? second[0] : first[0], &bytes[i], 1, (__u64)-1);
+		queue(&seen[i]);
+		ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ 0 }), 0);
+	}
+	put_bytes(first[1], "x", 1);
+	put_bytes(second[1], "x", 1);
+	ck_assert_int_eq(iou_run_once(iou, NULL), 2);
+	expect(&seen[0], 1);
+	ck_assert_int_eq(seen[1].n_calls + seen[2].n_calls, 1);
+	ck_assert_ptr_null(iou_free(iou));
+	close_pipe(first);
+	close_pipe(second);
+}
+END_TEST
+
 PROMISE(16, multishot_timeout_fires_as_often_as_asked)
 {
 	struct __kernel_timespec time = { .tv_nsec = MS };
@@ -649,6 +675,7 @@ Suite *suite(void)
 		 test_g16_multishot_receives_end_when_buffers_run_out,
 		 test_g16_polls_of_what_cannot_be_watched_end_at_once, test_g16_poll_tells_of_the_end_unasked,
 		 test_g16_who_waits_holds_no_buffer, test_g16_multishot_timeout_fires_as_often_as_asked,
-		 test_g16_timeout_ends_when_so_many_have_completed);
+		 test_g16_timeout_ends_when_so_many_have_completed,
+		 test_g16_completions_that_were_moved_out_of_the_way_end_the_wait);
 	return s;
 }

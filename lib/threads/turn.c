@@ -207,7 +207,7 @@ static bool is_to_be_polled(struct threads *threads)
 {
 	if (!threads->watches.n_waiting && threads->messages.inbox < 0)
 		return false;
-	return !iou__cq_in_ring(threads->engine.cq) || threads->n_unpolled++ >= MOST_UNPOLLED;
+	return !iou__cq_ready(threads->engine.cq) || threads->n_unpolled++ >= MOST_UNPOLLED;
 }
 
 static uint64_t ns_until(uint64_t now, uint64_t at)
@@ -238,17 +238,17 @@ static uint64_t longest_sleep(const struct threads *threads, const struct deadli
 	return ns < until ? ns : until;
 }
 
-/* Until there is a completion. */
+/* Until there is a completion, be it one that had to be moved out of a CQ that was full. */
 static int wait_for_completion(struct threads *threads, const struct timespec *timeout)
 {
 	struct deadline deadline;
 	struct timespec left;
 	int r = iou__deadline_in(timeout, &deadline);
 
-	while (r == 0 && !iou__cq_in_ring(threads->engine.cq)) {
+	while (r == 0 && !iou__cq_ready(threads->engine.cq)) {
 		r = wait_at_most(threads, longest_sleep(threads, &deadline));
 		run_ready(threads);
-		if (iou__cq_in_ring(threads->engine.cq))
+		if (iou__cq_ready(threads->engine.cq))
 			return LEFT_NOTHING;
 		if (r == 0 && iou__time_is_zero(iou__deadline_left(&deadline, &left)))
 			r = -ETIME;
@@ -266,7 +266,7 @@ int iou__turn_take(struct threads *threads, bool wait, const struct timespec *ti
 	iou__stage_close_chain(engine->stage);
 	left = submit(threads);
 	run_ready(threads);
-	wait = wait && left == LEFT_NOTHING && !iou__cq_in_ring(engine->cq);
+	wait = wait && left == LEFT_NOTHING && !iou__cq_ready(engine->cq);
 	if (wait && iou__timeouts_limit(engine->timeouts, &timeout, &room))
 		return wait_for_completion(threads, timeout);
 	if (!is_to_be_polled(threads))
@@ -282,7 +282,7 @@ bool iou__turn_look(struct threads *threads)
 {
 	wait_at_most(threads, 0);
 	run_ready(threads);
-	return iou__cq_in_ring(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
+	return iou__cq_ready(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
 	       !iou__iopool_doze(&threads->iopool);
 }
 
@@ -290,7 +290,7 @@ bool iou__turn_has_news(const struct threads *threads)
 {
 	uint64_t at = iou__timeline_next(&threads->timeline);
 
-	return iou__cq_in_ring(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
+	return iou__cq_ready(threads->engine.cq) || !iou__queue_is_empty(&threads->ready) ||
 	       threads->messages.has_some || iou__iopool_has_finished(&threads->iopool) ||
 	       (at != TIMELINE_NEVER && at <= iou__clock_ns());
 }
