@@ -560,7 +560,7 @@ void play_use_buffers(struct play *play)
 	play_run(play);
 	/* Or it is not known how many there are. */
 	if (parts[0] && parts[0]->result == 0)
-		loosen(OP(play, "a removal of buffers", N_BUFFERS - 3, 0, remove_buffers, N_BUFFERS, 1));
+		loosen(OP(play, "a removal of buffers", N_BUFFERS - 2, 0, remove_buffers, N_BUFFERS, 1));
 	play_run(play);
 }
 

@@ -44,10 +44,10 @@ static bool is_found_or_not(struct act *act, int result, unsigned flags)
 	return result == 0 || result == -ENOENT || result == -EALREADY;
 }
 
-/* Linux counts who waits for a futex. */
+/* Who waits for a futex is counted. */
 static bool is_cancelled_or_not(struct act *act, int result, unsigned flags)
 {
-	return (result == 1 && act->world->has_ring) || is_found_or_not(act, result, flags);
+	return result == 1 || is_found_or_not(act, result, flags);
 }
 
 static bool is_count_or_not(struct act *act, int result, unsigned flags)
