@@ -49,6 +49,7 @@ void iou__completions_take_messages(struct threads *threads)
 
 void iou__completions_post_more(struct request *request, int res, unsigned flags)
 {
+	request->has_given = true;
 	if (iou__completions_have_room(request->threads))
 		post(request->threads, request, res, flags | IORING_CQE_F_MORE);
 }

@@ -14,7 +14,7 @@ bool iou__is_file(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	return flags >= 0 && !(flags & O_PATH);
+	return flags < 0 ? errno != EBADF : !(flags & O_PATH);
 }
 
 bool iou__is_open_for(int fd, int access)

@@ -89,6 +89,7 @@ struct request {
 	bool has_fixed;                /* its memory was in a registered buffer when it began */
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
+	bool has_given;                /* it has had a completion, not its last, since it was woken */
 	bool has_no_place;             /* its file has no offsets */
 	bool is_unwatchable;           /* epoll does not take its descriptor */
 	bool is_unwatched;             /* epoll has no memory for it: what comes is looked for from time to time */
@@ -142,12 +143,12 @@ static inline enum outcome iou__watch(struct request *request, int fd, uint32_t 
 }
 
 /*
- * The same after an attempt that found nothing. Who has been woken before may be so many times more: from then on epoll
- * tells of each change, and need not be asked again.
+ * The same after an attempt that found nothing. What has completed in part since it was woken may do so many times more:
+ * from then on epoll tells of each change, and need not be asked again. Who was woken in vain asks anew.
  */
 static inline enum outcome iou__watch_on(struct request *request, int fd, uint32_t events)
 {
-	return iou__watch(request, fd, request->revents ? events | EPOLLET : events);
+	return iou__watch(request, fd, request->has_given ? events | EPOLLET : events);
 }
 
 static inline enum outcome iou__to_worker(struct request *request, bool is_bounded)

@@ -210,6 +210,7 @@ static void wake(struct watches *watches, struct request *request, uint32_t even
 	iou__queue_remove(&request->node);
 	watches->n_waiting--;
 	request->revents = events;
+	request->has_given = false;
 	request->is_in_vain = !(events & request->events & ~ALWAYS);
 	request->place = AT_READY;
 	iou__queue_push(out, &request->node);
