@@ -43,7 +43,6 @@ FUNCTION(int, linkat, (int dir, const char *from, int other, const char *to, int
 FUNCTION(int, listen, (int fd, int n), (fd, n), LISTEN)
 FUNCTION(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode), MKDIRAT)
 FUNCTION(int, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms), POLL_NOW)
-FUNCTION(ssize_t, recv, (int fd, void *to, size_t n, int flags), (fd, to, n, flags), RECV)
 FUNCTION(ssize_t, recvmsg, (int fd, struct msghdr *to, int flags), (fd, to, flags), RECVMSG)
 FUNCTION(int, renameat2, (int dir, const char *from, int other, const char *to, unsigned flags),
 	 (dir, from, other, to, flags), RENAMEAT2)
@@ -69,6 +68,32 @@ static bool is_at_end(int fd)
 	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
 
 	return __real_poll(&pollfd, 1, 0) == 1 && !(pollfd.revents & POLLIN);
+}
+
+/*
+ * Where there was something just now there may be more, and that there is not is only said if it is so: epoll tells of
+ * what comes after that.
+ */
+static int gave_fd = -1;
+
+static bool may_have_more(int fd)
+{
+	return is_at_end(fd) || fd == gave_fd;
+}
+
+static long gave(int fd, long result)
+{
+	gave_fd = result > 0 ? fd : -1;
+	return result;
+}
+
+WRAP(ssize_t, recv, int fd, void *to, size_t n, int flags)
+{
+	int error = faults_fails(RECV);
+
+	if (error == EAGAIN && may_have_more(fd))
+		error = 0;
+	return gave(fd, error ? -1 : __real_recv(fd, to, n, flags));
 }
 
 WRAP(ssize_t, preadv64v2, int fd, const struct iovec *iov, int n, off_t at, int flags)
@@ -126,7 +151,11 @@ WRAP(int, bind, int fd, const struct sockaddr *address, socklen_t n)
 
 WRAP(int, accept4, int fd, struct sockaddr *address, socklen_t *n, int flags)
 {
-	return faults_fails(ACCEPT4) ? -1 : faults_opened(__real_accept4(fd, address, n, flags));
+	int error = faults_fails(ACCEPT4);
+
+	if (error == EAGAIN && may_have_more(fd))
+		error = 0;
+	return (int)gave(fd, error ? -1 : faults_opened(__real_accept4(fd, address, n, flags)));
 }
 
 WRAP(int, socket, int domain, int type, int protocol)

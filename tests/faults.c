@@ -70,7 +70,12 @@ const struct fault faults[] = {
 	[ACCEPT4] = { "accept4", { EMFILE, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
 	[BIND_MESSAGES] = { "bind, to a name for messages", { EADDRINUSE, ENOMEM } },
 	[BIND_SOCKET] = { "bind", { EADDRINUSE, EINTR }, .transient = { EINTR }, OPERATION },
-	[CONNECT] = { "connect", { ECONNREFUSED, EINTR, EAGAIN }, .transient = WAITS, OPERATION },
+	/* Once it is connected a socket is asked again, so that it knows. */
+	[CONNECT] = { "connect",
+		      { ECONNREFUSED, EINTR, EAGAIN },
+		      .transient = WAITS,
+		      OPERATION,
+		      .mended = { ECONNREFUSED } },
 	[EPOLL_PWAIT2] = { "epoll_pwait2", { EINTR, ENOSYS, EPERM, EBADF }, .transient = { EINTR, ENOSYS, EPERM } },
 	[EPOLL_WAIT] = { "epoll_wait", { EINTR, EBADF }, .transient = { EINTR } },
 	[FALLOCATE] = { "fallocate", { ENOSPC, EINTR }, .transient = { EINTR }, OPERATION },
