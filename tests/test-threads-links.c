@@ -216,6 +216,32 @@ PROMISE(05, wait_for_errors_uses_no_cpu_while_there_is_input)
 }
 END_TEST
 
+/* It is ready for ever, and nothing comes: who receives again and again waits on, as with the kernel. */
+PROMISE(05, multishot_receive_from_a_datagram_socket_that_was_shut_down_uses_no_cpu)
+{
+	struct seen provided, receive;
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(shutdown(fds[0], SHUT_RD), 0);
+	io_uring_prep_provide_buffers(take(iou, &provided), buffers, 4, 1, GROUP, 0);
+	queue(&provided);
+	io_uring_prep_recv_multishot(take(iou, &receive), fds[0], NULL, 0, 0);
+	select_buffer(&receive, 0);
+	queue(&receive);
+	ck_assert_int_eq(iou_run_once(iou, NULL), 1);
+
+	long before = cpu_ms();
+
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 200000000 }), 0);
+	ck_assert_int_lt(cpu_ms() - before, 20);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(&receive, -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 /* A pipe that has been spliced knows no RWF_NOWAIT any more. */
 static void open_spliced_pipe(int *fds)
 {
@@ -314,6 +340,7 @@ Suite *suite(void)
 		 test_g16_buffer_that_is_filled_in_part_is_nobody_elses);
 	ADD_CASE(s, "told", test_g16_who_waits_first_need_not_be_told,
 		 test_g16_multishot_receive_that_runs_out_of_buffers_need_not_be_told,
+		 test_g05_multishot_receive_from_a_datagram_socket_that_was_shut_down_uses_no_cpu,
 		 test_g05_wait_for_errors_uses_no_cpu_while_there_is_input);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);

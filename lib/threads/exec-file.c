@@ -203,14 +203,16 @@ static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, uint32_t events)
 /* No pipe, the wrong access, a position where there are none: such errors need not be waited for. */
 static bool has_bad_ends(const struct io_uring_sqe *sqe)
 {
-	bool has_offsets = sqe->opcode == IORING_OP_SPLICE;
+	bool is_tee = sqe->opcode == IORING_OP_TEE;
 
 	if (!iou__is_open_for(sqe->splice_fd_in, O_RDONLY) || !iou__is_open_for(sqe->fd, O_WRONLY))
 		return true;
+	if (is_tee)
+		return !is_pipe(sqe->splice_fd_in) || !is_pipe(sqe->fd);
 	if (!is_pipe(sqe->splice_fd_in) && !is_pipe(sqe->fd))
 		return true;
-	return has_offsets && ((sqe->splice_off_in != (__u64)-1 && !iou__is_disk(sqe->splice_fd_in)) ||
-			       (sqe->off != (__u64)-1 && !iou__is_disk(sqe->fd)));
+	return (sqe->splice_off_in != (__u64)-1 && !iou__is_disk(sqe->splice_fd_in)) ||
+	       (sqe->off != (__u64)-1 && !iou__is_disk(sqe->fd));
 }
 
 /* Both ends have to be ready, as far as they can be waited for. */

@@ -141,14 +141,24 @@ static enum outcome wait_for_errors(struct request *request)
 	return iou__watch(request, request->sqe.fd, OF_ERRORS);
 }
 
-/* A datagram socket that was shut down is ready for ever, and has nothing. */
+/* A datagram socket that was shut down is ready for ever, and has nothing: only who receives again and again waits on. */
+static bool is_shut(const struct request *request)
+{
+	return request->revents & EPOLLRDHUP && iou__message_type(request->sqe.fd) == SOCK_DGRAM;
+}
+
 static enum outcome wait_for_socket(struct request *request, uint32_t events)
 {
-	if (events == EPOLLIN && request->sqe.msg_flags & MSG_ERRQUEUE)
+	int fd = request->sqe.fd;
+
+	if (events != EPOLLIN)
+		return iou__watch_on(request, fd, events);
+	if (request->sqe.msg_flags & MSG_ERRQUEUE)
 		return wait_for_errors(request);
-	if (events == EPOLLIN && request->revents & EPOLLRDHUP && iou__message_type(request->sqe.fd) == SOCK_DGRAM)
+	if (is_shut(request) && !(request->sqe.ioprio & IORING_RECV_MULTISHOT))
 		return iou__done_as(request, 0);
-	return iou__watch_on(request, request->sqe.fd, events == EPOLLIN ? EPOLLIN | EPOLLRDHUP : events);
+	return is_shut(request) ? iou__watch(request, fd, EPOLLIN | EPOLLRDHUP | EPOLLET)
+				: iou__watch_on(request, fd, EPOLLIN | EPOLLRDHUP);
 }
 
 enum outcome iou__message_finish(struct request *request, ssize_t n, size_t wanted, uint32_t events)

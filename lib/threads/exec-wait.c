@@ -249,14 +249,33 @@ enum outcome iou__exec_futex_wait(struct request *request)
 	return wait_for_any(request, waiters, 1);
 }
 
-enum outcome iou__exec_futex_waitv(struct request *request)
+static bool is_waiter(const struct futex_waitv *waiter)
+{
+	return !(waiter->flags & ~(unsigned)FUTEX2_KNOWN) && (waiter->flags & FUTEX2_SIZES) == FUTEX2_SIZE_U32 &&
+	       !waiter->__reserved && waiter->val <= UINT32_MAX;
+}
+
+/* They are read before a chain begins, as vectors are. */
+int iou__check_futex_waitv(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 	struct futex_waitv waiters[MAX_WAITERS] = { 0 };
 	int r;
 
 	if (!sqe->len || sqe->len > MAX_WAITERS || !sqe->addr)
-		return iou__done_as(request, -EINVAL);
+		return -EINVAL;
+	r = request->is_read_first ? iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0])) : 0;
+	for (unsigned i = 0; r == 0 && request->is_read_first && i < sqe->len; i++)
+		r = is_waiter(&waiters[i]) ? 0 : -EINVAL;
+	return r;
+}
+
+enum outcome iou__exec_futex_waitv(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct futex_waitv waiters[MAX_WAITERS] = { 0 };
+	int r;
+
 	r = iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0]));
 	if (r < 0)
 		return iou__done_as(request, r);

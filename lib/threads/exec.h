@@ -44,7 +44,7 @@ check_t iou__check_send, iou__check_send_zc, iou__check_recv;
 /* exec-wait.c */
 attempt_t iou__exec_poll, iou__exec_epoll_wait, iou__exec_waitid;
 attempt_t iou__exec_futex_wait, iou__exec_futex_waitv, iou__exec_futex_wake;
-check_t iou__check_poll, iou__check_futex;
+check_t iou__check_poll, iou__check_futex, iou__check_futex_waitv;
 
 /* exec-ring.c: about other requests, and the engine */
 attempt_t iou__exec_nop, iou__exec_cancel, iou__exec_poll_remove, iou__exec_msg_ring, iou__exec_files_update;

@@ -89,7 +89,7 @@ static const struct opcode opcodes[N_OPCODES] = {
 	[OP_FUTEX_WAIT] = { iou__exec_futex_wait, iou__check_futex, GOES_ON | IS_COUNTED,
 			    LEN | FLAGS | BUF | FILE_INDEX },
 	[OP_FUTEX_WAKE] = { iou__exec_futex_wake, iou__check_futex, 0, LEN | FLAGS | BUF | FILE_INDEX },
-	[OP_FUTEX_WAITV] = { iou__exec_futex_waitv, NULL, GOES_ON | IS_COUNTED,
+	[OP_FUTEX_WAITV] = { iou__exec_futex_waitv, iou__check_futex_waitv, GOES_ON | IS_COUNTED,
 			     FD | OFF | FLAGS | BUF | FILE_INDEX | ADDR3 },
 	[OP_FIXED_FD_INSTALL] = { iou__exec_fixed_fd_install, iou__check_fixed_fd_install, TAKES_FILE,
 				  OFF | ADDR | LEN | BUF | FILE_INDEX | ADDR3 },
