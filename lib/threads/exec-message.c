@@ -122,6 +122,9 @@ enum outcome iou__message_wait_first(struct request *request, uint32_t events)
 		r = -EAGAIN;
 	if (r < 0)
 		return iou__done_as(request, r);
+	/* Urgent data counts as well. */
+	if (events == EPOLLIN)
+		events |= EPOLLPRI;
 	/* Epoll may have told others of it already. */
 	request->has_waited = iou__is_ready(request->sqe.fd, events);
 	if (request->has_waited)
