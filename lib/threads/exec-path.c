@@ -191,10 +191,15 @@ enum outcome iou__exec_openat2(struct request *request)
 	return open_it(request, how, sizeof(how));
 }
 
+#define STATX_FLAGS ((unsigned)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE))
+
 enum outcome iou__exec_statx(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
 
+	/* By a descriptor alone statx(2) does not look at the others. */
+	if (sqe->statx_flags & AT_EMPTY_PATH && sqe->statx_flags & ~STATX_FLAGS)
+		return iou__done_as(request, -EINVAL);
 	return iou__done(request, syscall(SYS_statx, sqe->fd, iou__pointer(sqe->addr), sqe->statx_flags, sqe->len,
 					  iou__pointer(sqe->addr2)));
 }

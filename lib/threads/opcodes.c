@@ -229,7 +229,7 @@ static bool comes_late(const struct request *request)
 
 	if (request->res == -EBADF || request->res == -ENOTSOCK)
 		return true;
-	if (is_for_sockets(request) && request->res == -EAGAIN)
+	if (is_for_sockets(request) && (request->res == -EAGAIN || request->res == -EMSGSIZE))
 		return true;
 	if (opcode == IORING_OP_SENDMSG_ZC)
 		return request->res == -EOPNOTSUPP;

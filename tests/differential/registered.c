@@ -64,10 +64,10 @@ static bool takes_descriptors(const struct io_uring_sqe *sqe)
 	return sqe->opcode == IORING_OP_EPOLL_CTL;
 }
 
-/* A slot may have come to hold a pipe, for which such offsets, and flags, are not made: see world.h. */
+/* A slot may have come to hold a pipe, for which such offsets, flags and transfers of nothing are not made: see world.h. */
 static bool is_for_files(const struct io_uring_sqe *sqe)
 {
-	return is_transfer(sqe) && ((sqe->off != (__u64)-1 && sqe->off > INT32_MAX) || sqe->rw_flags);
+	return is_transfer(sqe) && (!sqe->len || (sqe->off != (__u64)-1 && sqe->off > INT32_MAX) || sqe->rw_flags);
 }
 
 static void use_file(const struct world *world, struct io_uring_sqe *sqe)
