@@ -73,7 +73,8 @@ int iou__message_check(const struct request *request)
 	bool selects = sqe->flags & IOSQE_BUFFER_SELECT;
 
 	if (iou__message_has_header(request))
-		return request->is_read_first || selects || sqe->ioprio & IORING_RECVSEND_FIXED_BUF
+		return request->is_read_first || selects ||
+				       sqe->ioprio & (IORING_RECVSEND_FIXED_BUF | IORING_RECVSEND_POLL_FIRST)
 			       ? check_header(request)
 			       : 0;
 	if (sqe->opcode == IORING_OP_RECV)

@@ -267,7 +267,9 @@ static void spoil(struct world *world, struct io_uring_sqe *sqe)
 		sqe->flags |= IOSQE_BUFFER_SELECT;
 		break;
 	case 8:
-		if (!reads_time(sqe) && sqe->opcode != IORING_OP_FALLOCATE && sqe->opcode != IORING_OP_EPOLL_CTL)
+		/* A transfer at the file's own position may break off: see world.h. */
+		if (!reads_time(sqe) && sqe->opcode != IORING_OP_FALLOCATE && sqe->opcode != IORING_OP_EPOLL_CTL &&
+		    !(is_transfer(sqe) && address == ~0ULL))
 			sqe->addr2 = address;
 		break;
 	case 9:
