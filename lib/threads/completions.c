@@ -148,6 +148,9 @@ static bool breaks_chain(const struct request *request, int res)
 {
 	if (is_success(request, res))
 		return false;
+	/* A socket has been made: that it found no slot Linux tells, and goes on. */
+	if (request->is_unplaced && request->sqe.opcode == IORING_OP_SOCKET)
+		return false;
 	if (request->opcode->flags & GOES_ON && res == -ECANCELED && request->has_begun)
 		return false;
 	if (!(request->opcode->flags & KEEPS_CHAIN) || res == -ECANCELED || res == -ENOTSOCK)

@@ -136,7 +136,10 @@ static int take_new_file(const struct request *request)
 static void handle(struct request *request, enum outcome outcome)
 {
 	if (outcome == OUT_DONE) {
-		iou__completions_complete(request, take_new_file(request));
+		int r = take_new_file(request);
+
+		request->is_unplaced = r != request->res && r < 0;
+		iou__completions_complete(request, r);
 		return;
 	}
 	if (outcome != OUT_WORKER && !keeps_buffer(request))

@@ -83,6 +83,7 @@ struct request {
 	uint8_t outcome;               /* a worker's attempt came to this */
 	bool is_on_worker;             /* the attempt may block */
 	bool is_read_first;            /* what it points to is read before it begins, as the kernel does */
+	bool is_unplaced;              /* the file it has made found no slot among the registered ones */
 	bool is_over;                  /* a multishot one has come to its end, and this is its last completion */
 	bool is_again;                 /* a multishot one has completed before */
 	bool has_notice;               /* a second completion will tell that its memory is free */

@@ -206,7 +206,8 @@ static void spoil_opcode(struct world *world, struct io_uring_sqe *sqe)
 	    spoilt.opcode == IORING_OP_TEE || spoilt.opcode == IORING_OP_EPOLL_CTL ||
 	    (spoilt.opcode >= IORING_OP_FSETXATTR && spoilt.opcode <= IORING_OP_GETXATTR) ||
 	    spoilt.opcode == IORING_OP_ASYNC_CANCEL || spoilt.opcode == IORING_OP_LINK_TIMEOUT ||
-	    spoilt.opcode == IORING_OP_SHUTDOWN || spoilt.opcode == N_OPCODES)
+	    spoilt.opcode == IORING_OP_SHUTDOWN || spoilt.opcode == IORING_OP_RENAMEAT ||
+	    spoilt.opcode == IORING_OP_LINKAT || spoilt.opcode == OP_PIPE || spoilt.opcode == N_OPCODES)
 		return;
 	/* The kernel's own way is to take more than a page. */
 	if (spoilt.opcode == IORING_OP_OPENAT2 && spoilt.len > 4096)
@@ -225,6 +226,13 @@ static bool is_untimely(const struct io_uring_sqe *sqe, __u32 flag)
 {
 	return (sqe->opcode == IORING_OP_LINK_TIMEOUT && flag & IORING_TIMEOUT_ABS) ||
 	       (reads_time(sqe) && flag & TIMEOUT_MULTISHOT);
+}
+
+/* Urgent data: see world.h. */
+static bool is_urgent(const struct io_uring_sqe *sqe, __u32 flag)
+{
+	return flag & MSG_OOB && (sqe->opcode == IORING_OP_SEND || sqe->opcode == IORING_OP_SENDMSG ||
+				  sqe->opcode == IORING_OP_SEND_ZC || sqe->opcode == IORING_OP_SENDMSG_ZC);
 }
 
 static void spoil(struct world *world, struct io_uring_sqe *sqe)
@@ -282,7 +290,7 @@ static void spoil(struct world *world, struct io_uring_sqe *sqe)
 	case 11:
 		/* The highest is the kernel's own, of messages. */
 		if (!is_delicate(sqe) && !is_transfer(sqe) && sqe->opcode != IORING_OP_ASYNC_CANCEL && (int)value > 0 &&
-		    !is_untimely(sqe, value))
+		    !is_untimely(sqe, value) && !is_urgent(sqe, value))
 			sqe->rw_flags |= (int)value;
 		break;
 	default:

@@ -18,9 +18,8 @@ static int any_sender(struct world *world)
 
 static int any_flags(struct world *world)
 {
-	static const int flags[] = { MSG_WAITALL,  MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB,       MSG_PEEK,
-				     MSG_TRUNC,    MSG_CTRUNC,   MSG_MORE,     MSG_DONTROUTE, MSG_ERRQUEUE,
-				     MSG_ZEROCOPY, MSG_EOR,      1 << 30 };
+	static const int flags[] = { MSG_WAITALL, MSG_DONTWAIT,  MSG_NOSIGNAL, MSG_PEEK,     MSG_TRUNC, MSG_CTRUNC,
+				     MSG_MORE,    MSG_DONTROUTE, MSG_ERRQUEUE, MSG_ZEROCOPY, MSG_EOR,   1 << 30 };
 	int value = 0;
 
 	for (unsigned n = below(world, 5) ? 0 : 1 + below(world, 2); n; n--)

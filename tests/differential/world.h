@@ -19,8 +19,8 @@
  *   - transfers of nothing from what is no regular file; flags of those, of transfers from or to what is no regular file,
  *     or to places where none can be, which system calls see in another order; the position of a file after a transfer
  *     that broke off at a bad address;
- *   - bundles, a provided buffer at address 0, transfers from epoll sets, datagram sockets that were shut down, multishot
- *     reads from a pipe that was spliced: the kernel has ways of its own there;
+ *   - bundles, a provided buffer at address 0, transfers from epoll sets, datagram sockets that were shut down, urgent
+ *     data, multishot reads from a pipe that was spliced: the kernel has ways of its own there;
  *   - multishot polls for several events: epoll tells of all that are there, the kernel of those that came, and
  *     of hang-ups, which nobody asks for, the first time;
  *   - a struct open_how of more than a page, which openat2(2) refuses;
