@@ -733,6 +733,8 @@ Suite *suite(void)
 			 test_one_who_has_yet_to_fill_a_slot_has_not_left, test_loop_waits_until_everybody_has_left,
 			 test_every_post_comes_once_and_in_its_poster_s_order, test_no_quit_is_missed,
 			 test_no_post_is_missed, test_no_last_release_is_missed);
+	/* More of them spin than there may be CPUs, and others may want those as well. */
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	return mailbox_suite;
 }

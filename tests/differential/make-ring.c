@@ -207,7 +207,8 @@ static void spoil_opcode(struct world *world, struct io_uring_sqe *sqe)
 	    (spoilt.opcode >= IORING_OP_FSETXATTR && spoilt.opcode <= IORING_OP_GETXATTR) ||
 	    spoilt.opcode == IORING_OP_ASYNC_CANCEL || spoilt.opcode == IORING_OP_LINK_TIMEOUT ||
 	    spoilt.opcode == IORING_OP_SHUTDOWN || spoilt.opcode == IORING_OP_RENAMEAT ||
-	    spoilt.opcode == IORING_OP_LINKAT || spoilt.opcode == OP_PIPE || spoilt.opcode == N_OPCODES)
+	    spoilt.opcode == IORING_OP_LINKAT || spoilt.opcode == IORING_OP_FILES_UPDATE || spoilt.opcode == OP_PIPE ||
+	    spoilt.opcode == N_OPCODES)
 		return;
 	/* The kernel's own way is to take more than a page. */
 	if (spoilt.opcode == IORING_OP_OPENAT2 && spoilt.len > 4096)
