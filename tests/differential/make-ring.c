@@ -229,11 +229,16 @@ static bool is_untimely(const struct io_uring_sqe *sqe, __u32 flag)
 	       (reads_time(sqe) && flag & TIMEOUT_MULTISHOT);
 }
 
+static bool is_message(const struct io_uring_sqe *sqe)
+{
+	return sqe->opcode == IORING_OP_SEND || sqe->opcode == IORING_OP_SENDMSG || sqe->opcode == IORING_OP_SEND_ZC ||
+	       sqe->opcode == IORING_OP_SENDMSG_ZC || sqe->opcode == IORING_OP_RECV || sqe->opcode == IORING_OP_RECVMSG;
+}
+
 /* Urgent data: see world.h. */
 static bool is_urgent(const struct io_uring_sqe *sqe, __u32 flag)
 {
-	return flag & MSG_OOB && (sqe->opcode == IORING_OP_SEND || sqe->opcode == IORING_OP_SENDMSG ||
-				  sqe->opcode == IORING_OP_SEND_ZC || sqe->opcode == IORING_OP_SENDMSG_ZC);
+	return flag & MSG_OOB && is_message(sqe);
 }
 
 static void spoil(struct world *world, struct io_uring_sqe *sqe)
@@ -306,6 +311,12 @@ void make_spoilt(struct world *world, struct io_uring_sqe *sqe)
 	/* A bundle of no buffers is none. */
 	if (sqe->opcode == IORING_OP_SEND && sqe->ioprio == 16)
 		sqe->ioprio = 0;
+	/* The highest is the kernel's own, of messages. */
+	if (is_message(sqe))
+		sqe->msg_flags &= INT32_MAX;
+	/* The library has a poll of its own. */
+	if (sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->cancel_flags & CANCEL_OP && sqe->len == IORING_OP_POLL_ADD)
+		sqe->cancel_flags |= IORING_ASYNC_CANCEL_ALL;
 	if (!is_transfer(sqe))
 		return;
 	sqe->rw_flags = 0;

@@ -230,6 +230,9 @@ void world_close(struct world *world)
 	iou_free(world->iou);
 	for (int i = 0; i < N_OPS; i++)
 		world->outcomes[i].data = state_hash(world_slot(world, i), &world->outcomes[i].sqe);
+	/* What waits for more to send with it (MSG_MORE) goes now. */
+	do_not_linger(world->fds[A_TCP]);
+	do_not_linger(world->fds[A_TCP_TO]);
 	state_trace(world);
 	for (int i = 0; i < A_CLOSED_ONE; i++)
 		close(world->fds[i]);
