@@ -129,6 +129,18 @@ static enum outcome receive_message_selected(struct request *request)
 	return iou__message_finish(request, n, is_all ? length : 0, EPOLLIN);
 }
 
+/* It is too small: that is told once there is something for it, as far as the socket tells whether there is. */
+static enum outcome refuse_buffer(struct request *request)
+{
+	int fd = request->sqe.fd, r = iou__check_socket_fd(fd);
+
+	if (r < 0)
+		return iou__done_as(request, r);
+	if (!request->is_again || !tells_what_is_left(fd) || iou__is_ready(fd, EPOLLIN))
+		return iou__done_as(request, -EFAULT);
+	return iou__message_finish(request, iou__message_fail(EAGAIN), 0, EPOLLIN);
+}
+
 /* A multishot one has all that a message brings in its buffer: a header, the name, the control data, the payload. */
 static enum outcome receive_message_multishot(struct request *request)
 {
@@ -145,10 +157,8 @@ static enum outcome receive_message_multishot(struct request *request)
 	if (r < 0)
 		return iou__done_as(request, r);
 	before = sizeof(out) + wanted.msg_namelen + wanted.msg_controllen;
-	if (before > length) {
-		r = iou__check_socket_fd(request->sqe.fd);
-		return iou__done_as(request, r < 0 ? r : -EFAULT);
-	}
+	if (before > length)
+		return refuse_buffer(request);
 
 	struct iovec iov = { memory + before, length - before };
 
