@@ -200,12 +200,17 @@ static bool has_to_wait(const struct io_uring_sqe *sqe, int fd, uint32_t events)
 	return !iou__is_ready(fd, events) && !(sqe->splice_flags & SPLICE_F_NONBLOCK && is_pipe(fd));
 }
 
+static bool have_access(const struct io_uring_sqe *sqe)
+{
+	return iou__is_open_for(sqe->splice_fd_in, O_RDONLY) && iou__is_open_for(sqe->fd, O_WRONLY);
+}
+
 /* No pipe, the wrong access, a position where there are none: such errors need not be waited for. */
 static bool has_bad_ends(const struct io_uring_sqe *sqe)
 {
 	bool is_tee = sqe->opcode == IORING_OP_TEE;
 
-	if (!iou__is_open_for(sqe->splice_fd_in, O_RDONLY) || !iou__is_open_for(sqe->fd, O_WRONLY))
+	if (!have_access(sqe))
 		return true;
 	if (is_tee)
 		return !is_pipe(sqe->splice_fd_in) || !is_pipe(sqe->fd);
@@ -289,8 +294,7 @@ enum outcome iou__exec_splice(struct request *request)
 	}
 	n = request->is_on_worker ? splice_once(sqe) : splice_without_blocking(sqe);
 	/* That comes first. */
-	if (n < 0 && errno == ESPIPE &&
-	    !(iou__is_open_for(sqe->splice_fd_in, O_RDONLY) && iou__is_open_for(sqe->fd, O_WRONLY)))
+	if (n < 0 && errno == ESPIPE && !have_access(sqe))
 		return iou__done_as(request, -EBADF);
 	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
 		return iou__done(request, n);

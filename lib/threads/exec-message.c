@@ -10,8 +10,6 @@
 #include "peek.h"
 #include "requests.h"
 
-#define MAX_IOVECS 1024
-
 bool iou__message_has_header(const struct request *request)
 {
 	__u8 opcode = request->sqe.opcode;
@@ -126,11 +124,7 @@ enum outcome iou__message_wait_first(struct request *request, uint32_t events)
 	/* Urgent data counts as well. */
 	if (events == EPOLLIN)
 		events |= EPOLLPRI;
-	/* Epoll may have told others of it already. */
-	request->has_waited = iou__is_ready(request->sqe.fd, events);
-	if (request->has_waited)
-		return OUT_AGAIN;
-	return iou__watch(request, request->sqe.fd, events);
+	return iou__watch_or_begin(request, events);
 }
 
 #define OF_ERRORS (EPOLLPRI | EPOLLERR)
@@ -199,7 +193,7 @@ int iou__message_copy_vector(const struct request *request, struct message *mess
 	size_t size = header->msg_iovlen * sizeof(struct iovec);
 	int r = 0;
 
-	if (header->msg_iovlen > MAX_IOVECS)
+	if (header->msg_iovlen > IOV_MAX)
 		return -EMSGSIZE;
 	message->iov = calloc(1, size ? size : 1);
 	if (!message->iov)

@@ -340,11 +340,8 @@ enum outcome iou__exec_read_multishot(struct request *request)
 {
 	if (iou__is_disk(request->sqe.fd))
 		return iou__done_as(request, -EBADFD);
-	if (iou__waits_first(request)) {
-		/* Epoll may have told others of it already. */
-		request->has_waited = iou__is_ready(request->sqe.fd, EPOLLIN);
-		return request->has_waited ? OUT_AGAIN : iou__watch(request, request->sqe.fd, EPOLLIN);
-	}
+	if (iou__waits_first(request))
+		return iou__watch_or_begin(request, EPOLLIN);
 	for (int i = 0; i < MAX_MULTISHOT; i++) {
 		enum outcome outcome = read_or_write(request, false, preadv2, EPOLLIN);
 

@@ -27,6 +27,12 @@ enum outcome iou__watch_or_again(struct request *request, uint32_t events)
 	return iou__is_ready(request->sqe.fd, events) ? OUT_AGAIN : iou__watch(request, request->sqe.fd, events);
 }
 
+enum outcome iou__watch_or_begin(struct request *request, uint32_t events)
+{
+	request->has_waited = iou__is_ready(request->sqe.fd, events);
+	return request->has_waited ? OUT_AGAIN : iou__watch(request, request->sqe.fd, events);
+}
+
 /* Polls. */
 
 /* What comes also to who has not asked for it. */
