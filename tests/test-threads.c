@@ -7,6 +7,7 @@
 #include "promises.h"
 
 #include "children.h"
+#include "opcodes.h"
 
 #include <linux/filter.h>
 #include <linux/futex.h>
@@ -21,17 +22,6 @@
 
 #define MS 1000000L
 #define BAD ((void *)8)
-
-/* By number: newer than the oldest liburing. */
-enum {
-	OP_READ_MULTISHOT = 49,
-	OP_WAITID,
-	OP_FUTEX_WAIT,
-	OP_FUTEX_WAKE,
-	OP_FUTEX_WAITV,
-	OP_EPOLL_WAIT = 59,
-	OP_PIPE = 62
-};
 
 static iou_t *open_threads(unsigned entries)
 {

@@ -3,26 +3,8 @@
 #ifndef IOU_TESTS_DIFFERENTIAL_MAKE_H
 #define IOU_TESTS_DIFFERENTIAL_MAKE_H
 
+#include "../opcodes.h"
 #include "world.h"
-
-/* Newer than the oldest liburing. */
-enum {
-	OP_READ_MULTISHOT = 49,
-	OP_WAITID,
-	OP_FUTEX_WAIT,
-	OP_FUTEX_WAKE,
-	OP_FUTEX_WAITV,
-	OP_FIXED_FD_INSTALL,
-	OP_FTRUNCATE,
-	OP_BIND,
-	OP_LISTEN,
-	OP_RECV_ZC,
-	OP_EPOLL_WAIT,
-	OP_READV_FIXED,
-	OP_WRITEV_FIXED,
-	OP_PIPE,
-	N_OPCODES,
-};
 
 #define TIMEOUT_MULTISHOT (1U << 6)
 #define CANCEL_USERDATA (1U << 4)
