@@ -3,6 +3,7 @@
  * Acts for the threads engine: of each operation that it carries out by a system call at least one. What the acts do
  * themselves they do by syscall(), so that it does not count as a call of the library's.
  */
+#include "opcodes.h"
 #include "play-parts.h"
 #include "support.h"
 
@@ -24,19 +25,6 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-/* By number: newer than the oldest liburing. */
-enum {
-	OP_READ_MULTISHOT = 49,
-	OP_WAITID,
-	OP_FUTEX_WAIT,
-	OP_FUTEX_WAKE,
-	OP_FTRUNCATE = 55,
-	OP_BIND,
-	OP_LISTEN,
-	OP_EPOLL_WAIT = 59,
-	OP_PIPE = 62,
-};
 
 enum { N_SHOTS = 3, BUFFER_SIZE = 8, N_BUFFERS = 4 };
 
