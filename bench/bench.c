@@ -47,13 +47,18 @@ static double clock_ns(clockid_t clock)
 {
 	struct timespec time;
 
-	clock_gettime(clock, &time);
+	bench_try_errno(clock_gettime(clock, &time), "clock_gettime");
 	return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
 double bench_now_ns(void)
 {
 	return clock_ns(CLOCK_MONOTONIC);
+}
+
+double bench_coarse_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
 double bench_cpu_ns(void)

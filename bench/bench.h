@@ -85,7 +85,9 @@ static inline void bench_check(struct bench_run *run, bool is_right, const char 
 		bench_fail("wrong: %s", what);
 }
 
+/* CLOCK_MONOTONIC, as it is and as it was at the last tick. */
 double bench_now_ns(void);
+double bench_coarse_ns(void);
 double bench_cpu_ns(void);
 
 /* The same numbers in each run. state: any number but 0 to begin with. */

@@ -5,7 +5,9 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
-#include <time.h>
+
+/* Time is told in microseconds. */
+#define RESOLUTION_NS 1e3
 
 struct libevent {
 	struct timers *timers;
@@ -21,11 +23,7 @@ static void fired(evutil_socket_t fd, short what, void *timer)
 static void *open_loop(struct timers *timers)
 {
 	struct libevent *libevent = bench_try_ptr(calloc(1, sizeof(*libevent)), "calloc");
-	struct timespec resolution;
 
-	/* Unless told otherwise libevent looks at the coarse clock, which is behind by up to that. */
-	bench_try_errno(clock_getres(CLOCK_MONOTONIC_COARSE, &resolution), "clock_getres");
-	timers->resolution_ns = (double)resolution.tv_nsec + 1e3;
 	libevent->timers = timers;
 	libevent->events = bench_try_ptr(calloc(timers->n, sizeof(*libevent->events)), "calloc");
 	libevent->base = event_base_new();
@@ -58,6 +56,8 @@ static void arm(void *data)
 	const struct libevent *libevent = data;
 	const struct timeval now = { 0 };
 
+	/* Unless told otherwise libevent looks at the coarse clock. */
+	libevent->timers->resolution_ns = RESOLUTION_NS + timers_coarse_lag_ns(libevent->timers);
 	if (event_base_once(libevent->base, -1, EV_TIMEOUT, arm_all, data, &now) ||
 	    event_base_loop(libevent->base, EVLOOP_ONCE))
 		bench_fail("event_base_loop");

@@ -59,6 +59,11 @@ void timers_set_due(struct timer *timer)
 	timer->due.tv_nsec = (long long)(due_ns % 1000000000);
 }
 
+double timers_coarse_lag_ns(const struct timers *timers)
+{
+	return (double)timers->base_ns - bench_coarse_ns();
+}
+
 static void make(struct timers *timers, unsigned first_us, unsigned unit_us)
 {
 	uint64_t random = 1;

@@ -24,7 +24,7 @@ struct timers {
 	uint64_t base_ns;
 	unsigned last_us;
 	/*
-	 * An implementation sets these when it is opened: so much may a timer be early, and before another that is due
+	 * An implementation sets these before it arms any: so much may a timer be early, and before another that is due
 	 * earlier; and that those of a turn fire in any order.
 	 */
 	double resolution_ns;
@@ -50,6 +50,9 @@ void timers_cancelled(struct timer *timer);
 
 /* For absolute timeouts: fills in timer->due. */
 void timers_set_due(struct timer *timer);
+
+/* So far CLOCK_MONOTONIC_COARSE is behind base_ns, and who goes by it may be early: a tick, or more if that is late. */
+double timers_coarse_lag_ns(const struct timers *timers);
 
 void timers_measure(struct bench_run *run, const struct timers_loop *loop);
 
