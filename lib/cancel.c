@@ -31,9 +31,10 @@ static int cancel(iou_t *iou, struct op *op)
 		iou__stage_cancel(&iou->stage, &iou->ops, op, -ECANCELED, &iou->inbox);
 		return 0;
 	case OP_SUBMITTED:
-		if (!op->task.kept_how)
+		if (op->task.kept_how)
+			iou__timeouts_cancel(&iou->timeouts, op);
+		else if (!iou__timeouts_stop(&iou->timeouts, op))
 			return iou__own_cancel(iou, op->identity);
-		iou__timeouts_cancel(&iou->timeouts, op);
 		return 0;
 	case OP_WAITING:
 	case OP_WORKING:
@@ -157,6 +158,7 @@ int iou_cancel_all(iou_t *iou)
 		return r;
 	n = (int)iou__ops_n(&iou->ops, OP_SUBMITTED);
 	iou__timeouts_cancel_all(&iou->timeouts);
+	iou__timeouts_stop_all(&iou->timeouts);
 	if (iou__ops_n(&iou->ops, OP_SUBMITTED))
 		cancel_submitted(iou);
 	n += cancel_staged(iou);

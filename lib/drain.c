@@ -98,7 +98,11 @@ static int end_some(iou_t *iou, const struct timespec *timeout, bool can_enter)
 	else
 		wait_for_mail(iou, timeout);
 	iou__deliver(iou);
-	return r < 0 ? r : iou__check(iou); /* in the child of a callback that forked this is where it ends */
+	if (r >= 0)
+		r = iou__check(iou); /* in the child of a callback that forked this is where it ends */
+	if (r == 0)
+		iou__timeouts_stop_all(&iou->timeouts); /* they may have fired each time that they are cancelled */
+	return r;
 }
 
 /*

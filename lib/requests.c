@@ -237,6 +237,39 @@ bool iou__timeouts_resume(struct timeouts *timeouts, struct io_uring_sqe *sqe)
 	return false;
 }
 
+static void forget(struct timeouts *timeouts, struct away *away)
+{
+	timeouts->n_to_resume -= away->is_to_resume;
+	away->op->task.sqe_flags &= (uint8_t)~OP_NOTED;
+	*away = timeouts->aways[--timeouts->n_aways];
+}
+
+static void stop(struct timeouts *timeouts, struct away *away)
+{
+	struct op *op = away->op;
+
+	forget(timeouts, away);
+	iou__timeouts_end(timeouts, op);
+}
+
+bool iou__timeouts_stop(struct timeouts *timeouts, struct op *op)
+{
+	struct away *away = timeouts->n_to_resume ? away_of(timeouts, op) : NULL;
+
+	if (!away || !away->is_to_resume)
+		return false;
+	stop(timeouts, away);
+	return true;
+}
+
+/* The last one takes the place of who is stopped. */
+void iou__timeouts_stop_all(struct timeouts *timeouts)
+{
+	for (uint32_t i = timeouts->n_aways; i > 0 && timeouts->n_to_resume; i--)
+		if (timeouts->aways[i - 1].is_to_resume)
+			stop(timeouts, &timeouts->aways[i - 1]);
+}
+
 /* Requests that have gone to the engine, and what comes back. */
 
 static void note(struct op *op)
@@ -295,9 +328,7 @@ static void away_completed(struct timeouts *timeouts, struct op *op, struct cqe 
 		away->is_to_resume = true;
 		return;
 	}
-	timeouts->n_to_resume -= away->is_to_resume;
-	*away = timeouts->aways[--timeouts->n_aways];
-	op->task.sqe_flags &= (uint8_t)~OP_NOTED;
+	forget(timeouts, away);
 }
 
 static void update_completed(struct timeouts *timeouts, const struct op *op, const struct cqe *cqe)

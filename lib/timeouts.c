@@ -155,7 +155,7 @@ struct op *iou__timeouts_pop(struct timeouts *timeouts, const struct due *due, s
 	return op;
 }
 
-static void end(struct timeouts *timeouts, struct op *op)
+void iou__timeouts_end(struct timeouts *timeouts, struct op *op)
 {
 	op->task.sqe_flags &= (uint8_t)~OP_NOTED;
 	iou__ops_shift(timeouts->ops, op, OP_SUBMITTED, OP_COMPLETED);
@@ -167,7 +167,7 @@ static void end(struct timeouts *timeouts, struct op *op)
 void iou__timeouts_cancel(struct timeouts *timeouts, struct op *op)
 {
 	iou__timers_disarm(&timeouts->timers, op);
-	end(timeouts, op);
+	iou__timeouts_end(timeouts, op);
 }
 
 uint32_t iou__timeouts_cancel_all(struct timeouts *timeouts)
@@ -179,6 +179,6 @@ uint32_t iou__timeouts_cancel_all(struct timeouts *timeouts)
 
 	iou__timers_hurry(&timeouts->timers);
 	while ((op = iou__timers_pop(&timeouts->timers, &always, &how)))
-		end(timeouts, op);
+		iou__timeouts_end(timeouts, op);
 	return n;
 }

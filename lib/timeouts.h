@@ -92,6 +92,16 @@ void iou__timeouts_cancel(struct timeouts *timeouts, struct op *op);
 /* The same for all, the oldest first. Returns how many. */
 uint32_t iou__timeouts_cancel_all(struct timeouts *timeouts);
 
+/*
+ * The same for one that was handed on, and all of those, if it is between two times: it would be set going again, and when
+ * its times are short the engine, asked to cancel it, would find that it has just fired. False: it is the engine's.
+ */
+bool iou__timeouts_stop(struct timeouts *timeouts, struct op *op);
+void iou__timeouts_stop_all(struct timeouts *timeouts);
+
+/* Common to these: it is neither armed nor the engine's. */
+void iou__timeouts_end(struct timeouts *timeouts, struct op *op);
+
 /* How many ops are submitted and not the engine's. */
 static inline uint32_t iou__timeouts_n(const struct timeouts *timeouts)
 {
