@@ -162,8 +162,10 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 int iou_drain(iou_t *iou, const struct timespec *timeout)
 {
 	struct deadline deadline;
-	int r = iou__deadline_in(timeout, &deadline);
+	int r = iou__check(iou);
 
+	if (r == 0)
+		r = iou__deadline_in(timeout, &deadline);
 	if (r == 0)
 		r = iou__begin(iou);
 	if (r < 0)

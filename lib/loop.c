@@ -374,8 +374,10 @@ int iou_run_once(iou_t *iou, const struct timespec *timeout)
 {
 	struct deadline deadline;
 	struct timespec left;
-	int r = iou__deadline_in(timeout, &deadline);
+	int r = iou__check(iou);
 
+	if (r == 0)
+		r = iou__deadline_in(timeout, &deadline);
 	if (r == 0)
 		r = iou__begin(iou);
 	if (r < 0)

@@ -13,12 +13,35 @@ static inline int never(void *data)
 	return 0;
 }
 
+/* That this is a child counts before what is wrong with the arguments. */
+static inline void find_bad_ones_refused(struct findings *findings, iou_t *iou)
+{
+	const struct timespec no_time = { .tv_nsec = -1 };
+
+	FIND(findings, iou_run_once(iou, &no_time) == -EOWNERDEAD);
+	FIND(findings, iou_drain(iou, &no_time) == -EOWNERDEAD);
+	FIND(findings, iou_resize(iou, 0) == -EOWNERDEAD);
+	FIND(findings, iou_op_cancel(iou, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_async(iou, NULL, NULL, NULL, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_op_async(iou, NULL, NULL, NULL, NULL, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_post(iou, NULL, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_info(iou, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_stats(iou, NULL) == -EOWNERDEAD);
+	FIND(findings, iou_supports(iou, 1000) == -EOWNERDEAD);
+	FIND(findings, iou_register_files_update(iou, 0, NULL, 0) == -EOWNERDEAD);
+	FIND(findings, iou_register_buffers(iou, NULL, 0) == -EOWNERDEAD);
+	FIND(findings, iou_buffers_new(iou, 1U << 20, 0, 0, NULL) == -EOWNERDEAD);
+}
+
 static inline void find_all_refused(struct findings *findings, iou_t *iou, iou_op_t *op)
 {
 	const struct io_uring_sqe sqe = *op->sqe;
 	int n_calls = 0;
 	iou_info_t info = { .size = sizeof(info) };
 	iou_stats_t stats = { .size = sizeof(stats) };
+	struct iovec iovec = { &n_calls, sizeof(n_calls) };
+	iou_buffers_t *buffers = NULL;
+	const int no_file = -1;
 
 	FIND(findings, iou_flush(iou) == -EOWNERDEAD);
 	FIND(findings, iou_run(iou) == -EOWNERDEAD);
@@ -39,6 +62,12 @@ static inline void find_all_refused(struct findings *findings, iou_t *iou, iou_o
 	FIND(findings, iou_info(iou, &info) == -EOWNERDEAD);
 	FIND(findings, iou_stats(iou, &stats) == -EOWNERDEAD);
 	FIND(findings, iou_supports(iou, IORING_OP_NOP) == -EOWNERDEAD);
+	FIND(findings, iou_register_files(iou, NULL, 1) == -EOWNERDEAD);
+	FIND(findings, iou_register_files_update(iou, 0, &no_file, 1) == -EOWNERDEAD);
+	FIND(findings, iou_unregister_files(iou) == -EOWNERDEAD);
+	FIND(findings, iou_register_buffers(iou, &iovec, 1) == -EOWNERDEAD);
+	FIND(findings, iou_unregister_buffers(iou) == -EOWNERDEAD);
+	FIND(findings, iou_buffers_new(iou, 0, 1, 1, &buffers) == -EOWNERDEAD);
 	errno = 0;
 	FIND(findings, iou_op_new(iou) == NULL && errno == EOWNERDEAD);
 	errno = 0;
@@ -46,6 +75,7 @@ static inline void find_all_refused(struct findings *findings, iou_t *iou, iou_o
 	iou_op_queue(iou, op, never, &n_calls);
 	iou_op_reset(iou, op);
 	iou_op_free(iou, op);
+	find_bad_ones_refused(findings, iou);
 	FIND(findings, memcmp(op->sqe, &sqe, sizeof(sqe)) == 0);
 	FIND(findings, n_calls == 0);
 }

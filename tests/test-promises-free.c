@@ -455,20 +455,30 @@ static int be_slow(void *data)
 	return see(seen);
 }
 
-PROMISE(09, drain_ends_a_multishot_timer_that_fires_while_its_callback_runs)
+static void drain_a_multishot_timer(bool is_in_chain)
 {
 	iou_t *iou = open_iou(8);
 	struct __kernel_timespec time = { .tv_nsec = 500000 };
-	struct seen timer;
+	struct seen head, timer;
 
+	if (is_in_chain)
+		queue_nop(iou, &head, IOSQE_IO_LINK);
 	/* IORING_TIMEOUT_MULTISHOT, Linux 6.4 */
 	io_uring_prep_timeout(take(iou, &timer), &time, 0, 1U << 6);
 	iou_op_queue(iou, timer.op, be_slow, &timer);
-	ck_assert_int_eq(iou_run_once(iou, NULL), 1);
+	while (!timer.n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 1);
 	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 	ck_assert_int_eq(iou_drain(iou, &(struct timespec){ .tv_sec = 5 }), 0);
 	ck_assert_int_eq(timer.result, -ECANCELED);
 	run_and_free(iou);
+}
+
+/* The library's own, and one in a chain, which is the engine's. */
+PROMISE(09, drain_ends_a_multishot_timer_that_fires_while_its_callback_runs)
+{
+	drain_a_multishot_timer(false);
+	drain_a_multishot_timer(true);
 }
 END_TEST
 
