@@ -5,6 +5,8 @@
  */
 #include "promises.h"
 
+#include "children.h"
+
 #include <linux/futex.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
@@ -396,6 +398,44 @@ PROMISE(03, futex_is_not_waited_for_behind_another)
 }
 END_TEST
 
+/* The first class goes before all others, and is not for everybody. */
+static void ask_for_priority(struct findings *findings, const void *data)
+{
+	static const int classes[] = { 0, 1, 2, 3, 4 }, results[] = { 1, -EPERM, 1, 1, -EINVAL };
+	const int nobody = 65534, fd = *(const int *)data;
+	struct seen seen[5];
+	char byte = 0;
+	struct iovec iov = { &byte, 1 };
+	iou_t *iou;
+
+	if (geteuid() == 0)
+		FIND_EQ(findings, setresuid(nobody, nobody, nobody), 0);
+	iou = open_iou(8);
+	for (int i = 0; i < 10; i++) {
+		struct io_uring_sqe *sqe = take(iou, &seen[i % 5]);
+
+		if (i < 5)
+			io_uring_prep_read(sqe, fd, &byte, 1, 0);
+		else
+			io_uring_prep_readv(sqe, fd, &iov, 1, 0);
+		sqe->ioprio = (__u16)(classes[i % 5] << 13);
+		queue(&seen[i % 5]);
+		FIND_EQ(findings, iou_run(iou), 0);
+		FIND_EQ(findings, seen[i % 5].result, results[i % 5]);
+	}
+	iou_free(iou);
+}
+
+PROMISE(16, priority_is_for_who_may_have_it)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	in_child(ask_for_priority, &fd);
+	close(fd);
+}
+END_TEST
+
 static void *flush_and_leave(void *data)
 {
 	return (void *)(intptr_t)iou_flush(data);
@@ -439,7 +479,7 @@ Suite *suite(void)
 	suite_add_tcase(s, named);
 	ADD_CASE(s, "results", test_g16_timeout_that_counts_takes_its_own_limit_along,
 		 test_g16_result_that_looks_like_an_interruption_is_one_all_the_same,
-		 test_g16_no_transfer_is_longer_than_a_result_can_tell);
+		 test_g16_no_transfer_is_longer_than_a_result_can_tell, test_g16_priority_is_for_who_may_have_it);
 	tcase_add_loop_test(files, test_g16_poll_of_a_file_is_over_at_once, 0, 3);
 	suite_add_tcase(s, files);
 	ADD_CASE(s, "readiness", test_g16_those_who_share_a_descriptor_do_not_disturb_each_other,

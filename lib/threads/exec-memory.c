@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "exec.h"
@@ -116,12 +117,20 @@ int iou__check_fixed_iovecs(__u64 address, size_t n)
 	return n > IOV_MAX ? -EINVAL : check_iovecs_at(address, n, check_lengths);
 }
 
-/* In the request's own words: a class and a level. */
-static bool is_priority(unsigned ioprio)
+/*
+ * In the request's own words: a class and a level. Who may have the one that goes before all is the kernel's to say, which
+ * it does before it finds that there is no such process.
+ */
+static int check_priority(unsigned ioprio)
 {
+	enum { NONE, REAL_TIME, N_CLASSES = 4, A_PROCESS = 1 };
 	unsigned class = ioprio >> 13, level = ioprio & 7;
 
-	return class < 4 && (class || !level);
+	if (class >= N_CLASSES || (class == NONE && level))
+		return -EINVAL;
+	if (class == REAL_TIME && syscall(SYS_ioprio_set, A_PROCESS, INT_MAX, (int)ioprio) < 0 && errno == EPERM)
+		return -EPERM;
+	return 0;
 }
 
 int iou__check_range(const struct io_uring_sqe *sqe)
@@ -133,14 +142,14 @@ int iou__check_range(const struct io_uring_sqe *sqe)
 
 int iou__check_fixed(struct request *request)
 {
-	return is_priority(request->sqe.ioprio) ? 0 : -EINVAL;
+	return check_priority(request->sqe.ioprio);
 }
 
 int iou__check_transfer(struct request *request)
 {
-	const struct io_uring_sqe *sqe = &request->sqe;
+	int r = check_priority(request->sqe.ioprio);
 
-	return is_priority(sqe->ioprio) ? iou__check_range(sqe) : -EINVAL;
+	return r < 0 ? r : iou__check_range(&request->sqe);
 }
 
 /*
@@ -149,8 +158,10 @@ int iou__check_transfer(struct request *request)
  */
 int iou__check_vector(struct request *request)
 {
-	if (!is_priority(request->sqe.ioprio))
-		return -EINVAL;
+	int r = check_priority(request->sqe.ioprio);
+
+	if (r < 0)
+		return r;
 	if (request->sqe.flags & IOSQE_BUFFER_SELECT)
 		return request->sqe.len == 1 ? iou__check_selection(request->sqe.addr) : -EINVAL;
 	return request->is_read_first ? iou__check_iovecs(request->sqe.addr, request->sqe.len, -EINVAL) : 0;
@@ -159,9 +170,10 @@ int iou__check_vector(struct request *request)
 int iou__check_fixed_vector(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
+	int r = check_priority(sqe->ioprio);
 
-	if (!is_priority(sqe->ioprio))
-		return -EINVAL;
+	if (r < 0)
+		return r;
 	if (sqe->flags & IOSQE_BUFFER_SELECT)
 		return iou__check_vector(request);
 	return request->is_read_first || sqe->len > IOV_MAX ? iou__check_fixed_iovecs(sqe->addr, sqe->len) : 0;
