@@ -180,6 +180,28 @@ PROMISE(16, multishot_receive_that_runs_out_of_buffers_need_not_be_told)
 }
 END_TEST
 
+/* There is nothing else to read, and will not be. */
+PROMISE(16, urgent_data_ends_the_wait_before_a_first_receive)
+{
+	struct seen receive;
+	char byte = 0;
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	support_connect_tcp(fds, 0);
+	io_uring_prep_recv(take(iou, &receive), fds[0], &byte, 1, MSG_OOB);
+	receive.op->sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	queue(&receive);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 1000000 }), 0);
+	ck_assert_int_eq(send(fds[1], "u", 1, MSG_OOB), 1);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_sec = 5 }), 1);
+	expect(&receive, 1);
+	ck_assert_int_eq(byte, 'u');
+	ck_assert_ptr_null(iou_free(iou));
+	close_pipe(fds);
+}
+END_TEST
+
 static long cpu_ms(void)
 {
 	struct timespec now;
@@ -213,6 +235,28 @@ PROMISE(05, wait_for_errors_uses_no_cpu_while_there_is_input)
 	expect(&errors, -ECANCELED);
 	close(from);
 	close(to);
+}
+END_TEST
+
+/* One that was never connected has hung up, for ever. */
+PROMISE(05, wait_for_errors_of_what_has_hung_up_uses_no_cpu)
+{
+	struct msghdr message = { 0 };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct seen errors;
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = IOU_ENGINE_THREADS });
+
+	io_uring_prep_recvmsg(take(iou, &errors), fd, &message, MSG_ERRQUEUE);
+	queue(&errors);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ 0 }), 0);
+
+	long before = cpu_ms();
+
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 200000000 }), 0);
+	ck_assert_int_lt(cpu_ms() - before, 20);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(&errors, -ECANCELED);
+	close(fd);
 }
 END_TEST
 
@@ -341,7 +385,9 @@ Suite *suite(void)
 	ADD_CASE(s, "told", test_g16_who_waits_first_need_not_be_told,
 		 test_g16_multishot_receive_that_runs_out_of_buffers_need_not_be_told,
 		 test_g05_multishot_receive_from_a_datagram_socket_that_was_shut_down_uses_no_cpu,
-		 test_g05_wait_for_errors_uses_no_cpu_while_there_is_input);
+		 test_g05_wait_for_errors_uses_no_cpu_while_there_is_input,
+		 test_g05_wait_for_errors_of_what_has_hung_up_uses_no_cpu,
+		 test_g16_urgent_data_ends_the_wait_before_a_first_receive);
 	ADD_CASE(s, "spliced", test_g16_reads_of_a_spliced_pipe_wait_without_a_worker,
 		 test_g16_writes_to_a_spliced_pipe_wait_without_a_worker);
 	ADD_CASE(s, "limits", test_g16_timeout_that_counts_may_be_limited);

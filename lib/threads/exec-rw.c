@@ -265,12 +265,11 @@ static enum outcome read_or_write(struct request *request, bool is_vectored, tra
 
 /*
  * A failed read has used up its buffer, unless there was no file in the first place: so does the kernel. One that was
- * interrupted is tried again.
+ * interrupted is tried again. Groups are the loop's, so it is the loop that takes note of it.
  */
 static enum outcome with_buffer(struct request *request, enum outcome outcome)
 {
-	if (outcome == OUT_DONE && request->res != -EBADF && request->res != -EINTR)
-		request->cqe_flags = iou__groups_use(request);
+	request->uses_buffer = outcome == OUT_DONE && request->res != -EBADF && request->res != -EINTR;
 	return outcome;
 }
 

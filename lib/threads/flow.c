@@ -139,6 +139,7 @@ static void handle(struct request *request, enum outcome outcome)
 		int r = take_new_file(request);
 
 		request->is_unplaced = r != request->res && r < 0;
+		request->cqe_flags |= request->uses_buffer ? iou__groups_use(request) : 0;
 		iou__completions_complete(request, r);
 		return;
 	}
@@ -284,7 +285,7 @@ void iou__flow_let_go(struct threads *threads)
 		struct request *request = container_of(node, struct request, node);
 
 		if (request->place == AT_WORKER && request->outcome == OUT_DONE)
-			iou__completions_complete(request, request->res);
+			go_on(request);
 		else
 			request->place = AT_REST;
 	}

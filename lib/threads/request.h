@@ -96,6 +96,7 @@ struct request {
 	bool is_unwatched;             /* epoll has no memory for it: what comes is looked for from time to time */
 	bool has_begun;                /* it has been tried, and is not over: its limit runs, and others find it */
 	bool is_bounded;               /* what the worker does is sure to end soon */
+	bool uses_buffer;              /* with this completion the provided buffer, if it has one, is used up */
 	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
 	int res;
 	unsigned cqe_flags;
