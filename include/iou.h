@@ -294,7 +294,9 @@ iou_t *iou_new(unsigned entries);
  *     be;
  *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
  *     4,096);
- *   - ENOMEM, EMFILE, ENFILE: no memory (or RLIMIT_MEMLOCK, before Linux 5.12), no descriptors;
+ *   - EMFILE, ENFILE: no descriptors; ENOMEM: no memory, or no more of it may be locked (RLIMIT_MEMLOCK). Rings count as
+ *     such before Linux 5.12, and on 6.18 again, and when they have been freed for some milliseconds more: for those it
+ *     waits, up to a quarter of a second;
  *   - with IOU_ENGINE_URING, ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
  *     kernel.io_uring_disabled); any other errno of io_uring_setup(2).
  */
@@ -448,7 +450,9 @@ int iou_unregister_files(iou_t *iou);
  *   - -EBUSY: some are registered already; -EINVAL: iovecs is NULL, or n is 0 or too large;
  *   - -EFAULT: memory cannot be written to (threads look at both ends only), a length is 0 or more than 1 GiB;
  *     -EOVERFLOW;
- *   - -ENOMEM: no memory, or more than may be locked.
+ *   - -EFAULT, by older kernels -EOPNOTSUPP: memory is that of a file on a disk, mapped and shared (threads take it);
+ *   - -ENOMEM: no memory, or more than may be locked. Where that is for what has been freed lately it waits, as
+ *     iou_new_with() does.
  */
 int iou_register_buffers(iou_t *iou, const struct iovec *iovecs, unsigned n);
 

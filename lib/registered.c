@@ -41,6 +41,17 @@ void iou__registered_destroy(struct registered *registered)
 	}
 }
 
+/* How much it is only the kernel knows: the vector itself may not be there to be read. */
+static int register_buffers(const struct uring *uring, const struct iovec *iovecs, unsigned n)
+{
+	int r, n_waits = 0;
+
+	do
+		r = iou__uring_register(uring, IORING_REGISTER_BUFFERS, iovecs, n);
+	while (r == -ENOMEM && iou__uring_wait_for_memory(0, n_waits++));
+	return r;
+}
+
 /* Memory for what is to be remembered comes first: nothing can fail once the kernel has done it. */
 
 static int add_buffers(struct registered *registered, const struct uring *uring, const struct iovec *iovecs, unsigned n)
@@ -53,7 +64,7 @@ static int add_buffers(struct registered *registered, const struct uring *uring,
 	copy = calloc(n, sizeof(*copy));
 	if (!copy)
 		return -ENOMEM;
-	r = iou__uring_register(uring, IORING_REGISTER_BUFFERS, iovecs, n);
+	r = register_buffers(uring, iovecs, n);
 	if (r < 0) {
 		free(copy);
 		return r;
@@ -154,7 +165,7 @@ int iou__registered_copy(const struct registered *registered, const struct uring
 	int r = registered->n_files ? make_table(to, registered->n_files) : 0;
 
 	if (r == 0 && registered->n_iovecs)
-		r = iou__uring_register(to, IORING_REGISTER_BUFFERS, registered->iovecs, registered->n_iovecs);
+		r = register_buffers(to, registered->iovecs, registered->n_iovecs);
 	for (struct buffer_ring *ring = registered->first; r == 0 && ring; ring = ring->next)
 		r = copy_ring(ring, from, to);
 	return r;

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Without these completions can be lost, or an SQE's iovecs are read too late: Linux 5.5. */
@@ -23,6 +24,9 @@ static const unsigned setups[] = {
 	IORING_SETUP_R_DISABLED, /* 5.10 */
 	0,
 };
+
+/* A quarter of a second in all. */
+#define MOST_WAITS 8
 
 #define N_SETUPS (sizeof(setups) / sizeof(setups[0]))
 #define NOT_REGISTERED (-1)
@@ -58,6 +62,34 @@ static int set_up(const struct uring_config *config, struct io_uring *ring, unsi
 	return r;
 }
 
+static bool may_ever_be_locked(size_t size)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur >= size;
+}
+
+bool iou__uring_wait_for_memory(size_t size, int n_waits)
+{
+	const struct timespec a_while = { .tv_nsec = 1000000L << n_waits };
+
+	if (n_waits == MOST_WAITS || !may_ever_be_locked(size))
+		return false;
+	nanosleep(&a_while, NULL);
+	return true;
+}
+
+static int set_up_in_time(const struct uring_config *config, struct io_uring *ring, unsigned *flags)
+{
+	size_t size = config->entries * sizeof(struct io_uring_sqe) + config->cq_entries * sizeof(struct io_uring_cqe);
+	int r, n_waits = 0;
+
+	do
+		r = set_up(config, ring, flags);
+	while (r == -ENOMEM && iou__uring_wait_for_memory(size, n_waits++));
+	return r;
+}
+
 static int limit_iowq(const struct uring_config *config, struct io_uring *ring)
 {
 	unsigned max[2] = { config->iowq_max[0], config->iowq_max[1] };
@@ -83,7 +115,7 @@ static void unmap(const struct io_uring *ring)
 
 int iou__uring_create(const struct uring_config *config, struct uring *uring)
 {
-	int r = set_up(config, &uring->ring, &uring->setup_flags);
+	int r = set_up_in_time(config, &uring->ring, &uring->setup_flags);
 
 	uring->registered_fd = NOT_REGISTERED;
 	if (r < 0)

@@ -41,6 +41,13 @@ struct uring {
 /* A ring that is disabled until it is bound, where the kernel can do that. 0 or -errno. */
 int iou__uring_create(const struct uring_config *config, struct uring *uring);
 
+/*
+ * Where rings and registered buffers count as locked memory, those that have been closed do so until the kernel has taken
+ * them apart: some milliseconds, 100 on a busy machine. Who makes one instance after another would soon be told that there
+ * is no memory. Whether to try so much again; n_waits counts from 0 on. Waits first, a quarter of a second in all.
+ */
+bool iou__uring_wait_for_memory(size_t size, int n_waits);
+
 /* The calling thread is the owner. 0 or -errno. */
 int iou__uring_bind(struct uring *uring);
 

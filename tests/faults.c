@@ -526,12 +526,12 @@ WRAP(int, io_uring_queue_mmap, int fd, struct io_uring_params *params, struct io
 	return error ? -error : __real_io_uring_queue_mmap(fd, params, ring);
 }
 
-/* A file on its way to another ring has a descriptor from the kernel, which is closed when it has arrived. */
+/* A file on its way to another ring, alone, has a descriptor from the kernel, which is closed when it has arrived. */
 WRAP(int, io_uring_register, unsigned fd, unsigned opcode, const void *arg, unsigned n)
 {
 	int error = faults_fails(REGISTER);
 
-	count(&n_descriptors, opcode == IORING_REGISTER_FILES_UPDATE);
+	count(&n_descriptors, opcode == IORING_REGISTER_FILES_UPDATE && n == 1);
 	return error ? -error : __real_io_uring_register(fd, opcode, arg, n);
 }
 

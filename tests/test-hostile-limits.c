@@ -358,14 +358,16 @@ static void lower(const struct shortage *shortage)
 	setrlimit(shortage->resource, &limit);
 }
 
-/* Its real and effective user is one whom limits count for. A user who is nobody to begin with stays who he is. */
-static void become_nobody(struct findings *findings)
+/* Root's real and effective user is one whom limits count for, who is left then. Others are that, and stay who they are. */
+static bool become_nobody(struct findings *findings)
 {
 	const uid_t nobody = 65534;
+	bool was_root = getuid() == 0;
 
-	if (getuid() == 0)
+	if (was_root)
 		FIND_EQ(findings, setresuid(nobody, nobody, 0), 0);
 	prctl(PR_SET_DUMPABLE, 1);
+	return was_root;
 }
 
 static void take_steps(struct program *program, const struct shortage *shortage)
@@ -384,11 +386,12 @@ static void use_with_shortage(struct findings *findings, const void *data)
 	const struct shortage *shortage = data;
 	struct rlimit before;
 	int n_descriptors, n_threads = support_threads() + support_sanitized();
+	bool was_root = false;
 
 	program = (struct program){ .findings = findings };
 	FIND_EQ(findings, pipe(program.fds), 0);
 	if (shortage->is_nobody)
-		become_nobody(findings);
+		was_root = become_nobody(findings);
 	n_descriptors = support_descriptors();
 	getrlimit(shortage->resource, &before);
 	take_steps(&program, shortage);
@@ -399,7 +402,7 @@ static void use_with_shortage(struct findings *findings, const void *data)
 	FIND_EQ(findings, support_descriptors(), n_descriptors);
 	/* A sanitizer may have started a thread of its own with the first. */
 	FIND(findings, support_settle(support_threads, n_threads) <= n_threads);
-	if (shortage->is_nobody && geteuid() == 65534)
+	if (was_root)
 		FIND_EQ(findings, setresuid(0, 0, 0), 0);
 	find_no_leak(findings);
 }
@@ -446,6 +449,38 @@ PROMISE(12, locked_memory_runs_out_before_each_step)
 }
 END_TEST
 
+/* The memory of a ring, and registered buffers, count until the kernel has let go of them, which it does later. */
+static void make_one_after_another(struct findings *findings, const void *data)
+{
+	static char memory[16 << 10];
+	const struct iovec iovec = { memory, sizeof(memory) };
+	const uid_t somebody = 54321; /* what he locks counts for him alone */
+	const rlim_t half = 4 << 20;  /* of the usual, so that other tests have theirs */
+	const iou_config_t config = { .size = sizeof(config), .entries = 8, .engine = IOU_ENGINE_URING };
+	struct rlimit limit;
+
+	(void)data;
+	if (getuid() == 0)
+		FIND_EQ(findings, setresuid(somebody, somebody, somebody), 0);
+	FIND_EQ(findings, getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	limit.rlim_cur = limit.rlim_cur < half ? limit.rlim_cur : half;
+	FIND_EQ(findings, setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+	for (int i = 0; i < fewer(1000, 100) && findings->n == 0; i++) {
+		iou_t *iou = iou_new_with(&config);
+
+		FIND_EQ(findings, iou ? 0 : errno, 0);
+		FIND_EQ(findings, iou_register_buffers(iou, &iovec, 1), 0);
+		FIND_EQ(findings, i % 2 ? iou_run(iou) : 0, 0);
+		FIND(findings, iou_free(iou) == NULL);
+	}
+}
+
+PROMISE(12, what_was_freed_does_not_count_as_locked_for_long)
+{
+	in_child(make_one_after_another, NULL);
+}
+END_TEST
+
 /* 0, 1, 2, 4, ... pages more, up to some threads' stacks. */
 START_TEST(test_g12_memory_runs_out_before_each_step)
 {
@@ -461,6 +496,7 @@ Suite *suite(void)
 	TCase *tcase = ADD_CASE(s, "limits", test_g12_processes_run_out_before_each_step,
 				test_g12_locked_memory_runs_out_before_each_step);
 
+	ADD_RING_CASE(s, "memory of rings", test_g12_what_was_freed_does_not_count_as_locked_for_long);
 	tcase_add_loop_test(tcase, test_g12_descriptors_run_out_before_each_step, 0, support_slowness() == 1 ? 5 : 2);
 	/* The address space of these is not the program's alone, and what they do without any is to abort. */
 	if (!support_sanitized() && !RUNNING_ON_VALGRIND)
