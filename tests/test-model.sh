@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The wake-up protocols, lib/mailbox.pml and lib/async.pml, gone through state by state by spin: no wake-up is lost, quit
-# ends the run, nobody touches the instance once it is free, no job waits while a worker sleeps. A model that nothing can refute proves nothing, so each mutant must be refuted.
+# The wake-up protocols, lib/mailbox.pml, lib/async.pml and lib/threads/iopool.pml, gone through state by state by spin: no
+# wake-up is lost, quit ends the run, nobody touches the instance once it is free, no job and no request waits while a worker
+# sleeps. A model that nothing can refute proves nothing, so each mutant must be refuted.
 # From the environment: SOURCE (the tree), CC.
 set -u
 # shellcheck source=tests/tap.sh
@@ -55,4 +56,12 @@ tap_ok 'mutant: falling asleep without another look is refuted' is_refuted 'inva
 tap_ok 'mutant: looking before saying so is refuted' is_refuted 'invalid end state' -DLATE_WORD
 tap_ok 'mutant: one who is awake for any number of jobs is refuted' is_refuted 'invalid end state' -DONE_IS_ENOUGH
 tap_ok 'mutant: stopping without waking is refuted' is_refuted 'invalid end state' -DSILENT_STOP
+
+model=threads/iopool.pml
+tap_ok 'all that I/O workers finish is taken, and they all stop' check
+tap_ok 'mutant: a loop that sleeps without a look is refuted' is_refuted 'invalid end state' -DNO_LOOK
+tap_ok 'mutant: handing back without waking is refuted' is_refuted 'invalid end state' -DSILENT
+tap_ok 'mutant: putting without waking is refuted' is_refuted 'invalid end state' -DNO_SIGNAL
+tap_ok 'mutant: an idle worker that is enough for all is refuted' is_refuted 'invalid end state' -DIDLE_IS_ENOUGH
+tap_ok 'mutant: stopping I/O workers without waking is refuted' is_refuted 'invalid end state' -DSILENT_STOP
 tap_end

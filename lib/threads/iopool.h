@@ -7,7 +7,7 @@
  * The lock guards the two lanes, the finished requests, is_asleep, and whether a worker has a request. Workers are
  * started lazily, stopped by a message and joined, never cancelled nor sent signals, which are the program's: so
  * nothing that may block for ever is given to one, but where iou__iopool_withdraw() can end it (see exec-wait.c). All
- * functions are for the loop thread.
+ * functions are for the loop thread. How both sides sleep and are woken is modelled in iopool.pml.
  */
 #ifndef IOU_LIB_THREADS_IOPOOL_H
 #define IOU_LIB_THREADS_IOPOOL_H
