@@ -101,7 +101,7 @@ static void prepare_recv(struct world *world, struct act *act, struct source *so
 		act->op->sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 
-static void choose_group(struct act *act, struct source *source)
+void kind_choose_group(struct act *act, struct source *source)
 {
 	act->op->sqe->flags |= IOSQE_BUFFER_SELECT;
 	act->op->sqe->buf_group = source_one_in(source, 2) ? RING_GROUP : PROVIDED_GROUP;
@@ -112,7 +112,7 @@ static void prepare_recv_multishot(struct world *world, struct act *act, struct 
 	act->stream = pick_sockets(world, source);
 	io_uring_prep_recv(act->op->sqe, act->stream->out, NULL, 0, 0);
 	act->op->sqe->ioprio |= IORING_RECV_MULTISHOT;
-	choose_group(act, source);
+	kind_choose_group(act, source);
 }
 
 /* IORING_OP_READ_MULTISHOT, Linux 6.7 */
@@ -121,7 +121,7 @@ static void prepare_read_multishot(struct world *world, struct act *act, struct 
 	act->stream = &world->streams[source_pick(source, N_STREAMS)];
 	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, 0, (__u64)-1);
 	act->op->sqe->opcode = 49;
-	choose_group(act, source);
+	kind_choose_group(act, source);
 }
 
 static void prepare_group_read(struct world *world, struct act *act, struct source *source)
@@ -129,7 +129,7 @@ static void prepare_group_read(struct world *world, struct act *act, struct sour
 	act->stream = &world->streams[source_pick(source, N_STREAMS)];
 	act->length = SLOT_BYTES;
 	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, act->length, (__u64)-1);
-	choose_group(act, source);
+	kind_choose_group(act, source);
 }
 
 /* The same may be in the group more than once: nobody minds what is in it. */

@@ -100,13 +100,13 @@ static const struct kind kinds[] = {
 	{ "open", MAKES_FD | TAKES_THREAD, prepare_open, is_opened, NULL },
 	{ "message", 0, prepare_message, is_message, NULL },
 	{ "bad descriptor", MAY_LINK | MAY_SKIP, prepare_bad_fd, is_bad_fd, NULL },
-	{ "bad pointer", MAY_SKIP, prepare_bad_pointer, is_fault, NULL },
+	{ "bad pointer", MAY_SKIP | TAKES_THREAD, prepare_bad_pointer, is_fault, NULL },
 	{ "bad opcode", MAY_SKIP, prepare_bad_opcode, is_invalid, NULL },
 	{ "bad update", MAY_SKIP, prepare_bad_update, is_invalid, NULL },
 };
 
 static const struct kinds kinds_other = { kinds, sizeof(kinds) / sizeof(kinds[0]) };
-static const struct kinds *const tables[] = { &kinds_other, &kinds_data, &kinds_wait };
+static const struct kinds *const tables[] = { &kinds_other, &kinds_data, &kinds_wait, &kinds_registered };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 

@@ -10,10 +10,13 @@ struct kinds {
 	unsigned n;
 };
 
-extern const struct kinds kinds_data, kinds_wait;
+extern const struct kinds kinds_data, kinds_wait, kinds_registered;
 
 /** What the op reads into, or writes from. */
 void kind_choose_memory(struct world *world, struct act *act, struct source *source);
+
+/** The group that it takes its buffer from. */
+void kind_choose_group(struct act *act, struct source *source);
 
 /** An op that another one names: it may be cancelled by that (is_hit), or just changed. */
 __u64 kind_choose_target(struct world *world, struct source *source, bool is_hit);

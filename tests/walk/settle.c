@@ -110,16 +110,29 @@ static int64_t cpu_us(void)
 	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* A loop that waits for a while, and has nothing to do, does nothing. */
-static void check_rest(struct world *world)
+static bool is_busy(struct world *world, int64_t *cpu)
 {
 	const struct timespec timeout = { .tv_nsec = 20000000 };
 	uint64_t n_callbacks = world->n_callbacks;
-	int64_t begin = walk_now_us(), cpu = cpu_us();
+	int64_t begin = walk_now_us();
 
+	*cpu = -cpu_us();
 	run_once(world, &timeout);
-	if (world->n_callbacks == n_callbacks && walk_now_us() - begin >= 20000)
-		CHECK_RESULT(cpu_us() - cpu < 10000, cpu_us() - cpu);
+	*cpu += cpu_us();
+	return world->n_callbacks == n_callbacks && walk_now_us() - begin >= 20000 && *cpu >= 10000;
+}
+
+/*
+ * A loop that waits for a while, and has nothing to do, does nothing. What a virtual machine's host takes away counts as
+ * time of who was running, so that once in a while it seems to have done something: not again and again.
+ */
+static void check_rest(struct world *world)
+{
+	int64_t cpu;
+	int n = 0;
+
+	while (world->iou && is_busy(world, &cpu))
+		CHECK_RESULT(++n < 5, cpu);
 }
 
 void run_until_settled(struct world *world)

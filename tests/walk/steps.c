@@ -156,6 +156,15 @@ static void resize(struct world *world, struct source *source)
 	CHECK(r < 0 || info.sq_entries == entries);
 }
 
+/* Of a slot that requests may use. */
+static void update_slot(struct world *world, struct source *source)
+{
+	int fd = source_one_in(source, 2) ? world->file : -1;
+	int r = iou_register_files_update(world->iou, N_STREAMS + source_pick(source, N_FREE_SLOTS), &fd, 1);
+
+	CHECK_RESULT(r == (world->is_ending ? -ESHUTDOWN : world->has_files ? 1 : -ENXIO), r);
+}
+
 static void ask(struct world *world)
 {
 	if (world->is_in_callback) {
@@ -284,6 +293,8 @@ void step_anywhere(struct world *world, struct source *source)
 	case 20:
 		if (source_one_in(source, 8))
 			misuse(world, source);
+		else
+			update_slot(world, source);
 		break;
 	case 21:
 		if (world->is_in_callback && source_one_in(source, 64))

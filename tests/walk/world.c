@@ -270,14 +270,18 @@ static void choose_config(struct world *world, uint32_t engine)
 
 static void register_things(struct world *world)
 {
-	int files[N_STREAMS];
+	int files[N_STREAMS + N_FREE_SLOTS];
+	const struct iovec arena = { world->arena, ARENA_BYTES };
 
 	CHECK(iou_buffers_new(world->iou, RING_GROUP, RING_BUFFERS, SLOT_BYTES, &world->buffers) == 0);
 	world->has_files = source_one_in(world->source, 3);
-	for (int i = 0; i < N_STREAMS; i++)
-		files[i] = world->streams[i].out;
+	for (int i = 0; i < N_STREAMS + N_FREE_SLOTS; i++)
+		files[i] = i < N_STREAMS ? world->streams[i].out : -1;
 	if (world->has_files)
-		CHECK(iou_register_files(world->iou, files, N_STREAMS) == 0);
+		CHECK(iou_register_files(world->iou, files, N_STREAMS + N_FREE_SLOTS) == 0);
+	world->has_fixed = source_one_in(world->source, 2);
+	if (world->has_fixed)
+		CHECK(iou_register_buffers(world->iou, &arena, 1) == 0);
 }
 
 static int count_descriptors(void)

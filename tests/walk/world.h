@@ -38,6 +38,7 @@ struct kind;
 #define RING_GROUP 7
 #define PROVIDED_BUFFERS 8
 #define PROVIDED_GROUP 8
+#define N_FREE_SLOTS 4 /* of the table of registered files, behind the streams */
 
 /** Bytes that go in at one end and must come out at the other, no more and no less. */
 struct stream {
@@ -144,6 +145,7 @@ struct world {
 	unsigned n_provided[PROVIDED_BUFFERS]; /* at most so many times each is in its group */
 	bool has_ring;                         /* a kernel's */
 	bool has_files;                        /* the streams' ends are registered: out of stream i at index i */
+	bool has_fixed;                        /* the arena is a registered buffer */
 	int fd;                                /* iou_fd(), or -1 */
 	int n_descriptors;                     /* open before */
 
