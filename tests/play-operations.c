@@ -46,6 +46,9 @@ static struct {
 	struct __kernel_timespec soon, late;
 	int word;
 	int made[2];
+	int fds[2];
+	int made_slots[2];
+	char large[2][64];
 	bool is_open;
 	char buffers[N_BUFFERS][BUFFER_SIZE];
 	bool has_attributes;
@@ -550,6 +553,98 @@ void play_use_buffers(struct play *play)
 	if (parts[0] && parts[0]->result == 0)
 		loosen(OP(play, "a removal of buffers", N_BUFFERS - 2, 0, remove_buffers, N_BUFFERS, 1));
 	play_run(play);
+}
+
+/* All that a message brings goes into the buffer. */
+static void receive_messages(struct play *play)
+{
+	struct part *part;
+	int fds[2];
+
+	syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+	OP(play, "large buffers", 0, 0, provide_buffers, stage.large, sizeof(stage.large[0]), 2, 3, 0);
+	play_settle(play);
+	part = play_take_part(play, "a multishot recvmsg", (int)sizeof(struct io_uring_recvmsg_out));
+	stage.headers[0] = (struct msghdr){ 0 };
+	io_uring_prep_recvmsg_multishot(sqe_of(part), fds[0], &stage.headers[0], 0);
+	if (part)
+		part->op->sqe->buf_group = 3;
+	make_wait(queued(part, IOSQE_BUFFER_SELECT));
+	loosen(part);
+	play_settle(play);
+	syscall(SYS_write, fds[1], "x", 1);
+	play_turn(play);
+	syscall(SYS_shutdown, fds[1], SHUT_WR);
+	play_run(play);
+	close_both(fds);
+}
+
+/* Registered files. */
+
+static struct part *op_number(struct play *play, const char *name, int wanted, int opcode, int fd, unsigned flags)
+{
+	struct part *part = play_take_part(play, name, wanted);
+
+	prep_number(sqe_of(part), opcode, fd, NULL, 0, 0);
+	return queued(part, flags);
+}
+
+static void fill_slots(struct play *play)
+{
+	struct part *part;
+
+	stage.fds[0] = stage.fds[1] = stage.file;
+	OP(play, "an update of a slot", 1, 0, files_update, &stage.fds[0], 1, 0);
+	play_settle(play);
+	OP(play, "an openat into a slot", 0, 0, openat_direct, stage.dir, "file", O_RDONLY, 0, 3);
+	play_settle(play);
+	OP(play, "a file made in a slot", 0, 0, openat_direct, stage.dir, "g", O_RDWR | O_CREAT, 0600, 4);
+	OP(play, "a socket in a slot", 0, 0, socket_direct, AF_UNIX, SOCK_STREAM, 0, 5, 0);
+	play_settle(play);
+	part = play_take_part(play, "a pipe in slots", 0);
+	prep_number(sqe_of(part), OP_PIPE, 0, stage.made_slots, 0, 0);
+	sqe_of(part)->file_index = 7;
+	queued(part, 0);
+	play_settle(play);
+	loosen(OP(play, "a socket in any slot", 8, 0, socket_direct_alloc, AF_UNIX, SOCK_STREAM, 0, 0));
+	play_settle(play);
+	loosen(OP(play, "an update of any slot", 1, 0, files_update, &stage.fds[1], 1, (int)IORING_FILE_INDEX_ALLOC));
+	play_settle(play);
+}
+
+/* Vectors of a registered buffer are newer than the kernel's: here all of them are the library's own. */
+static void use_registered_buffer(struct play *play)
+{
+	struct part *part = play_take_part(play, "a vectored read into a registered buffer", 5);
+
+	stage.iov[0] = (struct iovec){ play->bytes, 5 };
+	prep_number(sqe_of(part), OP_READV_FIXED, stage.file, &stage.iov[0], 1, 0);
+	loosen(queued(part, 0));
+	loosen(OP(play, "a read into a registered buffer", 5, 0, read_fixed, stage.file, play->bytes, 5, 0, 0));
+	/* Behind what there is it goes on with the rest of the vector. */
+	for (int i = 2; i < 4; i++)
+		stage.iov[i] = (struct iovec){ stage.memory[i], 3 };
+	loosen(OP(play, "a vectored read up to the end", 2, 0, readv, stage.file, &stage.iov[2], 2, 98));
+	play_settle(play);
+}
+
+void play_use_slots(struct play *play)
+{
+	struct part *part;
+
+	fill_slots(play);
+	loosen(OP(play, "a read of a slot", 5, IOSQE_FIXED_FILE, read, 3, stage.memory[8], 5, 0));
+	part = op_number(play, "a slot's descriptor", 0, OP_FIXED_FD_INSTALL, 0, IOSQE_FIXED_FILE);
+	make_opening(part);
+	loosen(part);
+	play_settle(play);
+	close_opened(play, part);
+	loosen(OP(play, "a close of a slot", 0, 0, close_direct, 3));
+	OP(play, "an addition to an epoll set", 0, 0, epoll_ctl, stage.epoll, stage.pipes[1][0], EPOLL_CTL_ADD,
+	   &stage.event);
+	play_settle(play);
+	use_registered_buffer(play);
+	receive_messages(play);
 }
 
 /* For iou_drain() and iou_free(). */

@@ -27,7 +27,7 @@ struct part {
 	int result;
 };
 
-enum { N_PARTS = 512 };
+enum { N_PARTS = 512, PLAY_SLOTS = 12 };
 
 struct play {
 	const struct play_rules *rules;
@@ -72,6 +72,7 @@ void play_wait_for_things(struct play *play);
 void play_use_buffers(struct play *play);
 void play_use_pipes(struct play *play);
 void play_send_message(struct play *play);
+void play_use_slots(struct play *play); /* of a table that is there, with two files from the second on */
 void play_leave_operations(struct play *play);
 
 /* What the acts have used. */

@@ -19,6 +19,7 @@ enum {
 	N_READS = 3,
 	N_TURNS = 30,
 	N_TIMERS = 70, /* more than there is room for at first */
+	N_POSTS = 300, /* likewise */
 };
 
 static struct play the_play;
@@ -224,14 +225,19 @@ static void check_quiet(struct play *play, int fd)
 
 static void resize_to(struct play *play, unsigned entries)
 {
-	int r = iou_resize(play->iou, entries);
-	iou_info_t info = { .size = sizeof(info) };
+	iou_info_t before = { .size = sizeof(before) }, info = { .size = sizeof(info) };
+	int r = iou_info(play->iou, &before);
 
+	if (r == 0)
+		r = iou_resize(play->iou, entries);
 	/* There are rings that cannot be resized in place, and that is no failure. */
 	if (r != -EBUSY)
 		CHECK(play, "iou_resize", r, ENOMEM, EMFILE, ENFILE, is_engines(play, r) ? -r : ENOMEM);
 	if (iou_info(play->iou, &info) != 0 || (r == 0 && info.sq_entries != entries))
 		play_complain(play, "the ring has %u entries instead of %u", info.sq_entries, entries);
+	if (r < 0 && r != -ENOTRECOVERABLE &&
+	    (info.sq_entries != before.sq_entries || info.cq_entries != before.cq_entries))
+		play_complain(play, "a resize that failed has changed the ring");
 }
 
 /* Before there has been any work for the kernel, which would wipe away what a resize has left. */
@@ -309,38 +315,52 @@ static void cancel(struct play *play)
 		play_run(play);
 }
 
-static struct part *timer(struct play *play, const char *name, struct __kernel_timespec *time, int wanted)
+#define MULTISHOT (1U << 6) /* IORING_TIMEOUT_MULTISHOT, Linux 6.4 */
+
+static struct part *timer(struct play *play, const char *name, struct __kernel_timespec *time, int wanted,
+			  unsigned count, unsigned flags)
 {
 	struct part *part = play_take_part(play, name, wanted);
 
 	if (!part)
 		return NULL;
-	io_uring_prep_timeout(part->op->sqe, time, 0, 0);
+	io_uring_prep_timeout(part->op->sqe, time, count, flags);
 	play_queue(part, 0);
 	return part;
+}
+
+/* By a chain, to which the library hands it on. */
+static void remove_timer(struct play *play, const struct part *timer)
+{
+	struct part *removal;
+
+	nop(play, "the head of a chain", IOSQE_IO_LINK, 0);
+	removal = timer ? play_take_part(play, "a removal in a chain", 0) : NULL;
+	if (!removal)
+		return;
+	removal->is_loose = true; /* it may have to do without the timer */
+	io_uring_prep_timeout_remove(removal->op->sqe, timer->op->sqe->user_data, 0);
+	play_queue(removal, 0);
 }
 
 /* Where there is no memory to keep them, they are the kernel's. */
 static void set_timers(struct play *play)
 {
 	static struct __kernel_timespec soon = { .tv_nsec = 1000000 }, far = { .tv_nsec = 500000000 };
-	struct part *handed_on = timer(play, "a timer that is removed by a chain", &far, -ECANCELED);
-	struct part *removal;
+	struct part *handed_on = timer(play, "a timer that is removed by a chain", &far, -ECANCELED, 0, 0);
+	struct part *again =
+		timer(play, "a multishot timer that is removed by a chain", &far, -ECANCELED, 2, MULTISHOT);
 
-	/* Without memory it may have to do without the removal. */
+	/* Without memory they may have to do without the removal. */
 	if (handed_on && !play->rules->is_strict)
 		handed_on->also = -ETIME;
-
+	if (again && !play->rules->is_strict)
+		again->also = -ETIME;
 	for (int i = 0; i < N_TIMERS; i++)
-		timer(play, "a timer", &soon, -ETIME);
+		timer(play, "a timer", &soon, -ETIME, 0, 0);
 	check_run(play, "iou_flush", iou_flush(play->iou));
-	nop(play, "the head of a chain", IOSQE_IO_LINK, 0);
-	removal = handed_on ? play_take_part(play, "a removal in a chain", 0) : NULL;
-	if (removal) {
-		removal->is_loose = true; /* so it may have to do without the timer */
-		io_uring_prep_timeout_remove(removal->op->sqe, handed_on->op->sqe->user_data, 0);
-		play_queue(removal, 0);
-	}
+	remove_timer(play, handed_on);
+	remove_timer(play, again);
 	play_run(play);
 }
 
@@ -379,6 +399,9 @@ static bool is_registered(struct play *play, const char *call, int r)
 {
 	if (play->is_on_threads && !play->rules->is_strict && r == -play->rules->error)
 		return false;
+	/* What could not be taken back is still there, and what could not be registered is not. */
+	if (!play->rules->is_strict && (r == -EBUSY || r == -ENXIO))
+		return false;
 	return CHECK(play, call, r, ENOMEM, EMFILE, is_engines(play, r) ? -r : ENOMEM) >= 0;
 }
 
@@ -408,6 +431,20 @@ static void register_and_resize(struct play *play)
 	if (is_registered(play, "iou_buffers_free", iou_buffers_free(buffers)))
 		play->buffers = NULL;
 	is_registered(play, "iou_unregister_files", iou_unregister_files(play->iou));
+}
+
+/* A table that is empty, and is filled bit by bit; it and the buffers are there to the end. */
+static void fill_table(struct play *play)
+{
+	const struct iovec iovec = { play->bytes, sizeof(play->bytes) };
+
+	if (is_registered(play, "iou_unregister_buffers", iou_unregister_buffers(play->iou)))
+		is_registered(play, "iou_register_buffers", iou_register_buffers(play->iou, &iovec, 1));
+	if (!is_registered(play, "iou_register_files", iou_register_files(play->iou, NULL, PLAY_SLOTS)))
+		return;
+	is_registered(play, "iou_register_files_update", iou_register_files_update(play->iou, 1, play->fds, 2));
+	if (play->is_on_threads)
+		play_use_slots(play);
 }
 
 static int return_seven(void *data)
@@ -495,6 +532,27 @@ static void post_and_hold(struct play *play)
 	if (check_job(play, "iou_async", r) < 0)
 		CHECK(play, "iou_release", iou_release(play->iou), 0);
 	play_run(play);
+}
+
+static int count(void *n)
+{
+	++*(int *)n;
+	return 0;
+}
+
+/* More than the mailbox has room for. */
+static void post_many(struct play *play)
+{
+	static int n; /* if a run fails they come later */
+	int n_posted = 0;
+
+	n = 0;
+	for (int i = 0; i < N_POSTS; i++)
+		n_posted += CHECK(play, "iou_post", iou_post(play->iou, count, &n), ENOMEM) == 0;
+	for (int i = 0; i < N_POSTS && n < n_posted && !play->is_lost; i++)
+		play_turn(play);
+	if (n != n_posted && !play->is_lost)
+		play_complain(play, "%d posts came of %d", n, n_posted);
 }
 
 static int quit_elsewhere(void *data)
@@ -613,8 +671,10 @@ static void (*const acts[])(struct play *) = {
 	use_fd,
 	resize_with_reads_in_flight,
 	register_and_resize,
+	fill_table,
 	do_jobs,
 	post_and_hold,
+	post_many,
 	quit,
 	wait_a_little,
 	drain,

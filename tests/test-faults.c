@@ -399,6 +399,41 @@ PROMISE(12, many_are_cancelled_without_memory)
 }
 END_TEST
 
+#define N_CHAINS 4
+#define N_IN_CHAIN 8
+
+/* More complete at once than there is room for: they have to wait until what is there has been taken. */
+PROMISE(12, chains_are_cancelled_without_memory_for_their_completions)
+{
+	static struct seen ops[N_CHAINS * N_IN_CHAIN];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .cq_entries = 8, .engine = IOU_ENGINE_THREADS });
+	int fds[2];
+
+	open_pipe(fds);
+	for (int i = 0; i < N_CHAINS * N_IN_CHAIN; i++) {
+		bool is_last = i % N_IN_CHAIN == N_IN_CHAIN - 1;
+
+		if (i % N_IN_CHAIN == 0)
+			io_uring_prep_poll_add(take(iou, &ops[i]), fds[0], POLLIN);
+		else
+			io_uring_prep_nop(take(iou, &ops[i]));
+		ops[i].op->sqe->flags = is_last ? 0 : IOSQE_IO_LINK;
+		queue(&ops[i]);
+	}
+	ck_assert_int_eq(iou_flush(iou), 0);
+	faults_arm(find_function("realloc"), ENOMEM, 1, UINT_MAX);
+	ck_assert_int_gt(iou_cancel_all(iou), 0);
+	for (int i = 0; i < 100 && n_seen < N_CHAINS * N_IN_CHAIN; i++)
+		ck_assert_int_ge(turn(iou), 0);
+	ck_assert_int_eq(n_seen, N_CHAINS * N_IN_CHAIN);
+	faults_disarm();
+	ck_assert_ptr_null(iou_free(iou));
+	for (int i = 0; i < N_CHAINS * N_IN_CHAIN; i++)
+		expect(&ops[i], -ECANCELED);
+	close_pipe(fds);
+}
+END_TEST
+
 /* One whose listener has no room stays under way, however it is waited for. */
 static int connect_to(const struct sockaddr_in *address)
 {
@@ -610,6 +645,7 @@ Suite *suite(void)
 	tcase = add_case(s, "faults");
 	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
 	tcase_add_test(tcase, PROMISE_TEST(12, many_are_cancelled_without_memory));
+	tcase_add_test(tcase, PROMISE_TEST(12, chains_are_cancelled_without_memory_for_their_completions));
 	tcase_add_test(tcase, PROMISE_TEST(12, connection_under_way_that_cannot_be_watched_is_not_taken_for_made));
 	tcase_add_loop_test(tcase, PROMISE_TEST(12, no_failure_loses_an_op_leaks_or_hangs), 0, N_GROUPS);
 	tcase = add_case(s, "threads");

@@ -169,6 +169,39 @@ PROMISE(12, number_of_a_watched_file_is_another_s)
 }
 END_TEST
 
+/* As long as somebody has the old file, epoll tells of it under a number that is the new one's. */
+PROMISE(12, what_comes_to_a_file_is_not_told_of_the_one_that_has_its_number)
+{
+	iou_t *iou = open_with((iou_config_t){ .engine = IOU_ENGINE_THREADS });
+	int fds[2], other[2], copy;
+	struct seen old, new;
+
+	open_pipe(fds);
+	open_pipe(other);
+	copy = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+	io_uring_prep_poll_add(take(iou, &old), fds[0], POLLIN);
+	queue(&old);
+	ck_assert_int_eq(turn(iou), 0);
+	ck_assert_int_eq(dup3(other[0], fds[0], O_CLOEXEC), fds[0]);
+	io_uring_prep_poll_add(take(iou, &new), fds[0], POLLIN);
+	queue(&new);
+	ck_assert_int_eq(turn(iou), 0);
+	put_bytes(fds[1], "x", 1);
+	for (int i = 0; i < 3; i++)
+		iou_run_once(iou, &(struct timespec){ .tv_nsec = 1000000 });
+	ck_assert_int_eq(new.n_calls, 0);
+	put_bytes(other[1], "x", 1);
+	while (!new.n_calls)
+		ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+	expect(&new, POLLIN);
+	ck_assert_ptr_null(iou_free(iou));
+	ck_assert_int_eq(old.n_calls, 1);
+	close(copy);
+	close_pipe(fds);
+	close_pipe(other);
+}
+END_TEST
+
 /* It is always ready then, and nobody will ever come. */
 PROMISE(12, accept_ends_when_its_socket_is_shut_down)
 {
@@ -336,6 +369,7 @@ Suite *suite(void)
 
 	ADD_CASE(s, "descriptors", test_g12_nothing_is_lost_with_the_epoll_set_wherever_it_waits,
 		 test_g12_nothing_is_lost_with_the_workers_eventfd, test_g12_number_of_a_watched_file_is_another_s,
+		 test_g12_what_comes_to_a_file_is_not_told_of_the_one_that_has_its_number,
 		 test_g12_accept_ends_when_its_socket_is_shut_down);
 	ADD_CASE(s, "threads", test_g12_what_can_be_done_without_threads_is_done,
 		 test_g09_everything_ends_wherever_it_waits_when_the_loop_thread_has_left);

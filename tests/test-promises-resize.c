@@ -441,6 +441,38 @@ PROMISE(10, fd_is_made_readable_by_other_threads)
 }
 END_TEST
 
+/*
+ * What the engine has others do, to whom nobody waits in a run. The thread that ends an op tells of it last: where a turn
+ * has found the op done before, that makes the descriptor readable once more, for nothing.
+ */
+PROMISE(10, fd_is_made_readable_by_the_engine_s_own_threads)
+{
+	char path[] = "/tmp/test-resize-XXXXXX";
+	iou_t *iou = open_iou(4);
+	struct seen fsync_op;
+	int file = mkostemp(path, O_CLOEXEC), fd = iou_fd(iou);
+	int n_in_vain = 0, n_called;
+
+	ck_assert_int_ge(file, 0);
+	unlink(path);
+	for (int i = 0; i < fewer(200, 30); i++) {
+		io_uring_prep_fsync(take(iou, &fsync_op), file, 0);
+		queue(&fsync_op);
+		ck_assert_int_eq(iou_flush(iou), 0);
+		do {
+			ck_assert(is_readable(fd, 3000 * support_slowness()));
+			n_called = turn(iou);
+			n_in_vain += n_called == 0;
+			ck_assert_int_le(n_in_vain, i);
+		} while (n_called == 0);
+		ck_assert_int_eq(n_called, 1);
+		expect(&fsync_op, 0);
+	}
+	run_and_free(iou);
+	close(file);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-resize");
@@ -451,7 +483,8 @@ Suite *suite(void)
 	ADD_CASE(s, "failure", test_g12_new_without_descriptors_is_emfile_and_leaks_nothing,
 		 test_g12_later_lack_of_descriptors_harms_nothing, test_g12_bad_setups_are_told_by_errno);
 	ADD_CASE(s, "fd", test_g10_epoll_drives_a_chain_of_ops_an_error_and_a_resize,
-		 test_g10_fd_is_readable_whenever_a_turn_would_call, test_g10_fd_is_made_readable_by_other_threads);
+		 test_g10_fd_is_readable_whenever_a_turn_would_call, test_g10_fd_is_made_readable_by_other_threads,
+		 test_g10_fd_is_made_readable_by_the_engine_s_own_threads);
 	ADD_RING_CASE(s, "ring", test_g10_resize_that_fails_leaves_the_ring_as_it_was,
 		      test_g10_resize_never_loses_registrations);
 	return s;

@@ -3,13 +3,13 @@
 #include "promises.h"
 
 #include "children.h"
+#include "opcodes.h"
 
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-#define OP_FIXED_FD_INSTALL 54
 
 static iou_t *iou;
 static int n_descriptors;
@@ -271,6 +271,26 @@ START_TEST(test_files_are_opened_into_slots_and_closed_there)
 }
 END_TEST
 
+/* The program's own may be for others; what the engine has of them is not, nor are both ends of a pipe in slots. */
+START_TEST(test_g13_what_is_registered_is_no_other_program_s)
+{
+	struct io_uring_sqe sqe = { 0 };
+	int slots[2], number = fds[1], inherited = n_inherited();
+
+	ck_assert_int_eq(iou_register_files(iou, NULL, 5), 0);
+	ck_assert_int_eq(iou_register_files_update(iou, 0, fds, 1), 1);
+	ck_assert_int_eq(n_inherited(), inherited);
+	io_uring_prep_files_update(&sqe, &number, 1, (int)IORING_FILE_INDEX_ALLOC);
+	ck_assert_int_eq(result_of(&sqe), 1);
+	ck_assert_int_eq(n_inherited(), inherited);
+	sqe = (struct io_uring_sqe){ .opcode = OP_PIPE, .addr = (__u64)(uintptr_t)slots };
+	sqe.file_index = IORING_FILE_INDEX_ALLOC;
+	if (iou_supports(iou, OP_PIPE) == 1)
+		ck_assert_int_eq(result_of(&sqe), 0);
+	ck_assert_int_eq(n_inherited(), inherited);
+}
+END_TEST
+
 START_TEST(test_a_slot_is_found_by_who_does_not_ask_for_one)
 {
 	struct io_uring_sqe sqe;
@@ -345,6 +365,53 @@ START_TEST(test_sockets_are_made_in_slots_and_accepted_into_slots)
 }
 END_TEST
 
+/* Where not all of it can be done or told, nothing has been: no slot is taken, and no descriptor left. */
+START_TEST(test_what_cannot_be_told_of_a_slot_is_taken_back)
+{
+	struct io_uring_sqe sqe = { 0 };
+	int *numbers = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int before;
+
+	ck_assert_ptr_ne(numbers, MAP_FAILED);
+	numbers[0] = fds[0];
+	ck_assert_int_eq(mprotect(numbers, 4096, PROT_READ), 0);
+	ck_assert_int_eq(iou_register_files(iou, NULL, 2), 0);
+	before = support_descriptors();
+	io_uring_prep_files_update(&sqe, numbers, 1, (int)IORING_FILE_INDEX_ALLOC);
+	ck_assert_int_eq(result_of(&sqe), -EFAULT);
+	if (iou_supports(iou, OP_PIPE) == 1) {
+		sqe = (struct io_uring_sqe){ .opcode = OP_PIPE, .addr = (__u64)(uintptr_t)numbers };
+		sqe.file_index = IORING_FILE_INDEX_ALLOC;
+		ck_assert_int_eq(result_of(&sqe), -EFAULT);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(close_slot(i), -EBADF);
+	ck_assert_int_eq(support_descriptors(), before);
+	munmap(numbers, 4096);
+}
+END_TEST
+
+START_TEST(test_a_pipe_has_slots_for_both_ends_or_for_none)
+{
+	struct io_uring_sqe sqe = { .opcode = OP_PIPE };
+	int slots[2] = { -1, -1 }, before;
+
+	if (iou_supports(iou, OP_PIPE) != 1)
+		SKIP("this kernel makes no pipes");
+	sqe.addr = (__u64)(uintptr_t)slots;
+	sqe.file_index = IORING_FILE_INDEX_ALLOC;
+	ck_assert_int_eq(iou_register_files(iou, NULL, 1), 0);
+	before = support_descriptors();
+	ck_assert_int_eq(result_of(&sqe), -ENFILE);
+	ck_assert_int_eq(close_slot(0), -EBADF);
+	ck_assert_int_eq(support_descriptors(), before);
+	ck_assert_int_eq(iou_unregister_files(iou), 0);
+	ck_assert_int_eq(iou_register_files(iou, NULL, 2), 0);
+	ck_assert_int_eq(result_of(&sqe), 0);
+	expect_pipe(slots[0], slots[1]);
+}
+END_TEST
+
 START_TEST(test_a_registered_file_becomes_a_descriptor)
 {
 	struct io_uring_sqe sqe = { .opcode = OP_FIXED_FD_INSTALL, .fd = 1 };
@@ -368,10 +435,11 @@ END_TEST
 START_TEST(test_both_ends_of_a_splice_may_be_registered)
 {
 	struct io_uring_sqe sqe = { 0 };
-	int to[2];
+	int to[2], before;
 	char bytes[4] = "";
 
 	open_pipe(to);
+	before = support_descriptors();
 	ck_assert_int_eq(iou_register_files(iou, (int[]){ fds[0], to[1] }, 2), 0);
 	put_bytes(fds[1], "abc", 3);
 	io_uring_prep_splice(&sqe, 0, -1, 1, -1, 3, SPLICE_F_FD_IN_FIXED);
@@ -381,6 +449,9 @@ START_TEST(test_both_ends_of_a_splice_may_be_registered)
 	ck_assert_str_eq(bytes, "abc");
 	sqe.splice_fd_in = 2;
 	ck_assert_int_eq(result_of(&sqe), -EBADF);
+	/* And it has let go of both. */
+	ck_assert_int_eq(iou_unregister_files(iou), 0);
+	ck_assert_int_eq(support_descriptors(), before);
 	close_pipe(to);
 }
 END_TEST
@@ -441,6 +512,51 @@ START_TEST(test_what_is_in_flight_keeps_a_file_that_is_replaced_or_closed)
 }
 END_TEST
 
+/* Files that the process's epoll sets watch. */
+static int n_watched(void)
+{
+	char path[64], line[256];
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		FILE *info;
+
+		snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		info = fopen(path, "re");
+		while (info && fgets(line, sizeof(line), info))
+			n += strncmp(line, "tfd:", 4) == 0;
+		if (info)
+			fclose(info);
+	}
+	return n;
+}
+
+/* The program has it as well, so that closing it is not enough. */
+START_TEST(test_nobody_watches_a_file_that_is_not_registered_any_more)
+{
+	struct seen op;
+	int pipes[5][2], before = 0;
+	char byte;
+
+	/* The first time the loop has its own watched, too. */
+	for (int i = 0; i < 5; i++) {
+		open_pipe(pipes[i]);
+		ck_assert_int_eq(iou_register_files(iou, pipes[i], 2), 0);
+		queue_read(iou, &op, 0, &byte, 1, IOSQE_FIXED_FILE);
+		ck_assert_int_eq(turn(iou), 0);
+		put_bytes(pipes[i][1], "a", 1);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&op, 1);
+		ck_assert_int_eq(iou_unregister_files(iou), 0);
+		before = i ? before : n_watched();
+		ck_assert_int_eq(n_watched(), before);
+	}
+	for (int i = 0; i < 5; i++)
+		close_pipe(pipes[i]);
+	ck_assert(before > 0 || info_of(iou).engine != IOU_ENGINE_THREADS);
+}
+END_TEST
+
 PROMISE(14, child_that_frees_leaves_requests_on_registered_files_alone)
 {
 	struct seen op;
@@ -472,6 +588,29 @@ START_TEST(test_free_ends_what_uses_registered_files)
 	ck_assert_int_eq(turn(iou), 0);
 	ck_assert_ptr_null(iou_free(iou));
 	expect(&op, -ECANCELED);
+	iou = open_iou(8);
+}
+END_TEST
+
+static void *turn_and_leave(void *data)
+{
+	turn(data);
+	return NULL;
+}
+
+/* Nobody can cancel it then, and yet nothing is left open. */
+START_TEST(test_free_closes_files_in_use_when_the_owner_has_gone)
+{
+	struct seen op;
+	char byte;
+
+	ck_assert_int_eq(iou_register_files(iou, fds, 2), 0);
+	queue_read(iou, &op, 0, &byte, 1, IOSQE_FIXED_FILE);
+	pthread_join(start_thread(turn_and_leave, iou), NULL);
+	ck_assert_int_eq(op.n_calls, 0);
+	ck_assert_ptr_null(iou_free(iou));
+	expect(&op, -ECANCELED);
+	ck_assert_int_eq(support_settle(support_descriptors, n_descriptors + 2), n_descriptors + 2);
 	iou = open_iou(8);
 }
 END_TEST
@@ -881,14 +1020,19 @@ Suite *suite(void)
 			 test_files_are_replaced_emptied_and_skipped, test_a_bad_update_changes_nothing,
 			 test_requests_update_files, test_a_request_s_update_ends_at_what_is_bad,
 			 test_files_are_opened_into_slots_and_closed_there,
+			 test_g13_what_is_registered_is_no_other_program_s,
 			 test_a_slot_is_found_by_who_does_not_ask_for_one,
 			 test_sockets_are_made_in_slots_and_accepted_into_slots,
-			 test_a_registered_file_becomes_a_descriptor, test_both_ends_of_a_splice_may_be_registered),
+			 test_what_cannot_be_told_of_a_slot_is_taken_back,
+			 test_a_pipe_has_slots_for_both_ends_or_for_none, test_a_registered_file_becomes_a_descriptor,
+			 test_both_ends_of_a_splice_may_be_registered),
 		set_up, tear_down);
 	tcase_add_checked_fixture(ADD_CASE(s, "lifetime", test_what_is_in_flight_keeps_its_file,
 					   test_what_is_in_flight_keeps_a_file_that_is_replaced_or_closed,
 					   test_g14_child_that_frees_leaves_requests_on_registered_files_alone,
+					   test_nobody_watches_a_file_that_is_not_registered_any_more,
 					   test_free_ends_what_uses_registered_files,
+					   test_free_closes_files_in_use_when_the_owner_has_gone,
 					   test_what_uses_a_registered_file_is_cancelled_by_it),
 				  set_up, tear_down);
 	tcase_add_checked_fixture(ADD_CASE(s, "buffers", test_registered_buffers_are_read_into_and_written_from,

@@ -336,6 +336,9 @@ PROMISE(10, fd_in_an_epoll_set_tells_the_truth_after_each_resize)
 			ck_assert(is_ready(epoll_fd, 10000));
 			ck_assert_int_ge(turn(scene.iou), 0);
 		}
+		/* A thread of the kernel's may tell of a completion after it was taken: that costs a turn. */
+		for (int j = 0; j < 4 && is_ready(epoll_fd, 0); j++)
+			ck_assert_int_eq(turn(scene.iou), 0);
 		ck_assert(!is_ready(epoll_fd, 0));
 		expect_results(&scene, 4);
 		free_and_close(&scene);

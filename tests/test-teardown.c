@@ -414,6 +414,44 @@ PROMISE(09, multishot_recv_fills_no_buffer_after_free)
 }
 END_TEST
 
+/* The same with the library's own, which are unmapped as soon as it is gone; and into a registered buffer. */
+
+static iou_buffers_t *own_buffers;
+
+static void begin_own(struct scene *scene)
+{
+	const struct iovec iovec = { scene->given, MEMORY };
+
+	ck_assert_int_eq(iou_buffers_new(scene->iou, GROUP, N_BUFFERS, BUFFER, &own_buffers), 0);
+	ck_assert_int_eq(iou_register_buffers(scene->iou, &iovec, 1), 0);
+	for (int i = 0; i < 3; i++) {
+		struct io_uring_sqe *sqe = next(scene);
+
+		io_uring_prep_recv_multishot(sqe, scene->sockets[0], NULL, 0, 0);
+		sqe->buf_group = GROUP;
+		send_off(scene, IOSQE_BUFFER_SELECT);
+	}
+	for (int i = 0; i < 4; i++) {
+		io_uring_prep_read_fixed(next(scene), scene->pipe[0], slot(scene), SLOT, 0, 0);
+		send_off(scene, i % 2 ? IOSQE_ASYNC : 0);
+	}
+}
+
+static void unmap_and_write_late(struct scene *scene)
+{
+	ck_assert_int_eq(iou_buffers_free(own_buffers), 0);
+	write_late(scene);
+}
+
+static const struct kind own = { .begin = begin_own, .provoke = unmap_and_write_late, .look = find_all };
+
+PROMISE(09, nobody_fills_what_was_registered_after_free)
+{
+	tear_down(&own, 100);
+	tear_down_after_owner(&own);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("teardown");
@@ -423,7 +461,8 @@ Suite *suite(void)
 		 PROMISE_TEST(09, timeouts_and_polls_end_with_ecanceled), PROMISE_TEST(09, nobody_accepts_after_free),
 		 PROMISE_TEST(09, chains_that_are_half_done_do_not_go_on_after_free),
 		 PROMISE_TEST(09, drained_ops_end_without_having_begun),
-		 PROMISE_TEST(09, multishot_recv_fills_no_buffer_after_free));
+		 PROMISE_TEST(09, multishot_recv_fills_no_buffer_after_free),
+		 PROMISE_TEST(09, nobody_fills_what_was_registered_after_free));
 	ADD_CASE(s, "rings", PROMISE_TEST(09, nobody_reads_after_free_of_a_ring_for_any_thread_or_with_a_polling_one));
 	ADD_CASE(s, "rearming", PROMISE_TEST(09, ops_that_rearm_themselves_end_once));
 	return s;
