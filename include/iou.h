@@ -161,6 +161,7 @@ typedef struct iou_op_t {
  *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
  *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
+ *   - IORING_CQE_F_SOCK_NONEMPTY is never set;
  *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
  *     which registered ones are some;
  *   - where no thread can be had the loop does what a file takes, and waits for it; what may wait for ever (futexes)
@@ -657,9 +658,9 @@ int iou_quit(iou_t *iou);
 
 /**
  * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event): readable, level-triggered, whenever
- * iou_run_once() would run a callback. Made on the first call; the same descriptor and open file for the life of the
- * instance, across iou_resize(). The library's: do not close or read it. After queueing or cancelling outside
- * callbacks call iou_flush().
+ * iou_run_once() would run a callback; now and then also when it finds none to run, and until it has looked. Made on
+ * the first call; the same descriptor and open file for the life of the instance, across iou_resize(). The library's:
+ * do not close or read it. After queueing or cancelling outside callbacks call iou_flush().
  *
  * @returns the descriptor; or
  *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), timerfd_create(2), epoll_create1(2) and epoll_ctl(2);
@@ -671,7 +672,8 @@ int iou_fd(iou_t *iou);
 
 /** @name CPU-bound work
  * Jobs run on worker threads, which are started as they are needed, block all signals, and are named iou-worker.
- * A job starts when it is queued, not at the next flush. A job may call iou_quit(), iou_post(), iou_hold() and
+ * A job starts when it is queued, not at the next flush. It sees what was written before it was queued, and the callback
+ * what the job wrote; jobs may end in any order. A job may call iou_quit(), iou_post(), iou_hold() and
  * iou_release(). One that forks must not return in the child.
  * @{ */
 
@@ -705,7 +707,8 @@ int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *w
  * @{ */
 
 /**
- * Run cb(cb_data) on the loop. Posts are delivered in the order they were made. Any thread; not signal handlers.
+ * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what was written before. Any
+ * thread; not signal handlers.
  *
  * A post that has not been delivered keeps iou_run() going, but a loop that has ended is not started by it: a thread
  * that will post calls iou_hold() first, or has somebody do so for it.

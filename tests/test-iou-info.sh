@@ -141,6 +141,17 @@ tap_ok 'blocked: nor where the environment insists' ends_with 1 env LIBIOU_ENGIN
 (ulimit -S -n 77 && "$info" --json >"$work/limit.json")
 tap_ok 'limits are those of the process' holds "$work/limit.json" "facts['limits']['nofile'] == 77"
 tap_ok 'help' ends_with 0 "$info" --help
+tap_ok 'the page has the options of the help' diff \
+	<("$info" --help | grep -oE -- '--[a-z]+' | sort -u) \
+	<(sed -n 's/^\.It Fl -\([a-z]*\).*/--\1/p' "$here/../doc/man/iou-info.1" | sort -u)
+# Of its examples the first, which needs nobody else, tells what there is; the others have been looked at above.
+example=$("$here/../scripts/check-man" commands "$here/../doc/man/iou-info.1" | head -n 1)
+has_example() {
+	local said
+	said=$(PATH=$(dirname "$info"):$PATH sh -c "$example")
+	[[ $said == $("$info" --engine uring >/dev/null 2>&1 && echo yes) ]]
+}
+tap_ok "and an example: $example" has_example
 version=$("$info" --json | sed -n 's/^  "libiou": "\(.*\)",$/\1/p')
 tap_ok 'version' grep -qx "iou-info (libiou) $version" <("$info" --version)
 tap_ok 'an unknown option is wrong usage' ends_with 2 "$info" --no-such-option

@@ -381,6 +381,13 @@ tap_ok 'cat: what cannot be read is skipped' eval '
 	cmp out <(cat sizes/4096 sizes/1) && [[ $(wc -l <err) == 3 ]]'
 tap_ok 'cat: output that cannot be written' status_is 1 into /dev/full iou_cat big
 
+# The page of the manual.
+mapfile -t examples < <("$here/../scripts/check-man" commands "$here/../doc/man/iou-sum.1")
+tap_ok 'the page has examples' test ${#examples[@]} -ge 2
+for example in "${examples[@]}"; do
+	tap_ok "one that works: $example" env PATH="$bin:$PATH" sh -c "$example"
+done
+
 # timer.
 "${run[@]}" "$bin/timer" >out
 tap_ok 'timer: ends well' test $? = 0

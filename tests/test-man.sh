@@ -64,6 +64,8 @@ tap_ok 'each SYNOPSIS is what the header declares' says_nothing "$check" prototy
 tap_ok 'each macro and member is on a page' says_nothing "$check" names "$header" "${pages[@]}"
 tap_ok 'each errno of the header is on the page' says_nothing "$check" errors "$header" "${pages[@]}"
 tap_ok 'each page has all its sections' says_nothing "$check" sections "$header" "${pages[@]}"
+sed 's/^\.Ss Threads.*/&\n.Ss In vain/' "$SOURCE/doc/man/iou_run.3" >"$work/iou_run.3"
+tap_ok 'a heading that is a macro would be missed' not says_nothing "$check" sections "$header" "$work/iou_run.3"
 tap_ok 'a new function would be missed' sees prototypes 's/^int iou_flush/int iou_flash(iou_t *iou);\n&/'
 tap_ok 'a new parameter would be missed' sees prototypes 's/^(int iou_quit\(iou_t \*iou)/\1, int how/'
 tap_ok 'a function that has gone would be missed' sees prototypes '/^int iou_quit/d'

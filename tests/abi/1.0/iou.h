@@ -153,11 +153,15 @@ typedef struct iou_op_t {
 /**
  * Threads and epoll in user space carry out the same SQEs, with the same results. What differs:
  *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC are -EOPNOTSUPP; zero-copy sends copy;
- *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; ring messages
- *     (IORING_OP_MSG_RING) have no ring to go to (-EBADFD);
+ *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; its ring_fd is
+ *     for ring messages alone, made by the first call, or -1 where no descriptors are to be had (the next call tries again);
+ *   - ring messages (IORING_OP_MSG_RING) go to instances on threads, of any process, and neither to a kernel's ring nor from
+ *     one to threads (-EBADFD). They carry no files (IORING_MSG_SEND_FD: -EOPNOTSUPP). With some hundreds that have not been
+ *     taken the next one waits, and its target must not be freed meanwhile; one to an instance that was freed is -EBADFD;
  *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
  *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
+ *   - IORING_CQE_F_SOCK_NONEMPTY is never set;
  *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
  *     which registered ones are some;
  *   - where no thread can be had the loop does what a file takes, and waits for it; what may wait for ever (futexes)
@@ -291,7 +295,9 @@ iou_t *iou_new(unsigned entries);
  *     be;
  *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
  *     4,096);
- *   - ENOMEM, EMFILE, ENFILE: no memory (or RLIMIT_MEMLOCK, before Linux 5.12), no descriptors;
+ *   - EMFILE, ENFILE: no descriptors; ENOMEM: no memory, or no more of it may be locked (RLIMIT_MEMLOCK). Rings count as
+ *     such before Linux 5.12, and on 6.18 again, and when they have been freed for some milliseconds more: for those it
+ *     waits, up to a quarter of a second;
  *   - with IOU_ENGINE_URING, ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
  *     kernel.io_uring_disabled); any other errno of io_uring_setup(2).
  */
@@ -374,8 +380,12 @@ int iou_resize(iou_t *iou, unsigned entries);
  * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
  * iou_free().
  *
+ * Its ring_fd is where ring messages to this instance go (io_uring_prep_msg_ring()), which come as foreign_cqe: on either
+ * engine, from its first flush or run on (-EBADFD before), and from instances on the same engine.
+ *
  * Their user_data, and that of ring messages (IORING_OP_MSG_RING), may be anything but the identity of an op that has
- * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's.
+ * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's, or
+ * with threads be dropped.
  *
  * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
  */
@@ -441,7 +451,9 @@ int iou_unregister_files(iou_t *iou);
  *   - -EBUSY: some are registered already; -EINVAL: iovecs is NULL, or n is 0 or too large;
  *   - -EFAULT: memory cannot be written to (threads look at both ends only), a length is 0 or more than 1 GiB;
  *     -EOVERFLOW;
- *   - -ENOMEM: no memory, or more than may be locked.
+ *   - -EFAULT, by older kernels -EOPNOTSUPP: memory is that of a file on a disk, mapped and shared (threads take it);
+ *   - -ENOMEM: no memory, or more than may be locked. Where that is for what has been freed lately it waits, as
+ *     iou_new_with() does.
  */
 int iou_register_buffers(iou_t *iou, const struct iovec *iovecs, unsigned n);
 
@@ -646,9 +658,9 @@ int iou_quit(iou_t *iou);
 
 /**
  * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event): readable, level-triggered, whenever
- * iou_run_once() would run a callback. Made on the first call; the same descriptor and open file for the life of the
- * instance, across iou_resize(). The library's: do not close or read it. After queueing or cancelling outside
- * callbacks call iou_flush().
+ * iou_run_once() would run a callback; now and then also when it finds none to run, and until it has looked. Made on
+ * the first call; the same descriptor and open file for the life of the instance, across iou_resize(). The library's:
+ * do not close or read it. After queueing or cancelling outside callbacks call iou_flush().
  *
  * @returns the descriptor; or
  *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), timerfd_create(2), epoll_create1(2) and epoll_ctl(2);
@@ -660,7 +672,8 @@ int iou_fd(iou_t *iou);
 
 /** @name CPU-bound work
  * Jobs run on worker threads, which are started as they are needed, block all signals, and are named iou-worker.
- * A job starts when it is queued, not at the next flush. A job may call iou_quit(), iou_post(), iou_hold() and
+ * A job starts when it is queued, not at the next flush. It sees what was written before it was queued, and the callback
+ * what the job wrote; jobs may end in any order. A job may call iou_quit(), iou_post(), iou_hold() and
  * iou_release(). One that forks must not return in the child.
  * @{ */
 
@@ -694,7 +707,8 @@ int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *w
  * @{ */
 
 /**
- * Run cb(cb_data) on the loop. Posts are delivered in the order they were made. Any thread; not signal handlers.
+ * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what was written before. Any
+ * thread; not signal handlers.
  *
  * A post that has not been delivered keeps iou_run() going, but a loop that has ended is not started by it: a thread
  * that will post calls iou_hold() first, or has somebody do so for it.
