@@ -70,6 +70,10 @@ spec_version() {
 	sed -n 's/^Version: *//p' packaging/libiou.spec
 }
 
+spec_changelog_version() {
+	sed -n 's/^\* .* - \(.*\)-[^-]*$/\1/p' packaging/libiou.spec | head -n 1
+}
+
 pkgbuild_version() {
 	sed -n 's/^pkgver=//p' packaging/PKGBUILD
 }
@@ -86,6 +90,25 @@ same_symbols() {
 	[[ -n $(map_symbols) ]] && diff <(map_symbols) <(debian_symbols)
 }
 
+# Those that are not there since the version that their node is named after.
+other_symbols() {
+	sed -n 's/^ [^ ]*@LIBIOU_//p' packaging/debian/libiou1.symbols | awk '$2 != $1 ".0"'
+}
+
+# How often each oldest liburing is named: by the build and pkg-config, twice by Debian's packages and Fedora's, and by Arch's
+# and what sets up a machine.
+liburings() {
+	grep -ohE "liburing(-dev)?\)?(', version: ')? ?\(?>= ?[0-9.]+" meson.build libiou.pc.in packaging/debian/control \
+		packaging/libiou.spec packaging/PKGBUILD scripts/deps.sh | grep -oE '[0-9.]+$' | sort | uniq -c | xargs
+}
+
+# Pages and declarations of what is to come.
+later() {
+	grep -ohE 'since (libiou|version) [0-9]+\.[0-9]+' doc/man/*.[37] include/iou.h |
+		awk -v major="$major" -v minor="$minor" '{ split($3, at, "."); n++ } at[1] != major || at[2] > minor
+			END { if (!n) print "nothing says since when it is there" }'
+}
+
 [[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || tap_bail "the version is $VERSION"
 tap_ok "the header's version" is "$VERSION" header_version
 tap_ok 'the news begin with it' is "$VERSION" news_version
@@ -94,9 +117,12 @@ tap_ok 'the last one is not of a later version' last_node_is_no_later
 tap_ok 'the header of this minor version is kept' test -e "tests/abi/$major.$minor/iou.h"
 tap_ok "the version of Debian's packages" is "$VERSION" debian_version
 tap_ok 'the version of the spec' is "$VERSION" spec_version
+tap_ok "and of the spec's changelog" is "$VERSION" spec_changelog_version
 tap_ok 'the version of the PKGBUILD' is "$VERSION" pkgbuild_version
 tap_ok "the symbols of Debian's package are those of the map" same_symbols
+tap_ok 'each is there since the version of its node' says_nothing other_symbols
+tap_ok 'all want the same liburing' is \
+	"8 $(sed -n "s/.*'liburing', version: '>= \(.*\)').*/\1/p" meson.build)" liburings
 tap_ok 'the packages are named after the SONAME' test -e "packaging/debian/libiou$major.symbols"
-tap_ok 'no page is of a later version' says_nothing \
-	sh -c 'grep -ohE "since libiou [0-9.]+[0-9]" doc/man/*.[37] | sort -u | grep -vE "libiou 1\.[0-9]+$"'
+tap_ok 'nothing is of a later version' says_nothing later
 tap_end

@@ -146,6 +146,35 @@ static void check_ops(iou_t *iou)
 	close(fds[1]);
 }
 
+static void check_registered(iou_t *iou)
+{
+	int n = 0, fds[2], slots[3] = { -1, -1, -1 };
+	char memory[64], *first = NULL;
+	struct iovec iovec = { memory, sizeof(memory) };
+	iou_buffers_t *buffers = NULL;
+	iou_op_t *op = iou_op_new(iou);
+
+	CHECK(pipe(fds) == 0 && write(fds[1], "word", 4) == 4);
+	slots[2] = fds[0];
+	CHECK(iou_supports(iou, IORING_OP_NOP) == 1 && iou_supports(iou, 255) == 0);
+	CHECK(iou_register_files(iou, slots, 2) == 0);
+	CHECK(iou_register_files_update(iou, 1, slots + 2, 1) == 1);
+	CHECK(iou_register_buffers(iou, &iovec, 1) == 0 && iou_unregister_buffers(iou) == 0);
+	CHECK(iou_buffers_new(iou, 7, 2, 4096, &buffers) == 0);
+	CHECK(iou_buffers_at(buffers, 1) && !iou_buffers_at(buffers, 2) && errno == EINVAL);
+	io_uring_prep_read(op->sqe, 1, NULL, 4096, 0);
+	io_uring_sqe_set_flags(op->sqe, IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT);
+	op->sqe->buf_group = 7;
+	iou_op_queue(iou, op, count, &n);
+	CHECK(iou_run(iou) == 0 && n == 1 && op->result == 4 && op->flags & IORING_CQE_F_BUFFER);
+	first = iou_buffers_at(buffers, op->flags >> IORING_CQE_BUFFER_SHIFT);
+	CHECK(first && memcmp(first, "word", 4) == 0);
+	CHECK(iou_buffers_recycle(buffers, op->flags >> IORING_CQE_BUFFER_SHIFT) == 0);
+	CHECK(iou_buffers_free(buffers) == 0 && iou_unregister_files(iou) == 0);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 static void check_foreign(iou_t *iou)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(iou_ring(iou));
@@ -198,9 +227,10 @@ int main(void)
 		return 1;
 	check_info(iou);
 	check_ops(iou);
+	check_registered(iou);
 	check_foreign(iou);
 	check_threads(iou);
-	check_stats(iou, 4 + 1 + 2 + 1);
+	check_stats(iou, 4 + 1 + 1 + 2 + 1);
 	CHECK(!iou_free(iou) && !iou_free(iou_new(1)));
 	CHECK(iou_version()[0] == '0' + IOU_VERSION_MAJOR);
 	return n_wrong > 0;
