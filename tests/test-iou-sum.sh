@@ -161,18 +161,17 @@ mkdir locked
 echo secret >locked/file
 mkdir locked/directory
 chmod 0 locked/file locked/directory
+# By somebody who may not read everything, and perhaps not even get at the build directory.
+by_nobody=("${run[@]}" "$bin/iou-sum")
 if ((EUID == 0)); then
-	as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-else
-	as_nobody=()
+	mapfile -t libraries < <(ldd "$bin/iou-sum" | awk '$1 ~ /^libiou/ { print $3 }')
+	install -D -m 755 -t for-nobody "$bin/iou-sum" "${libraries[@]}"
+	by_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups env LD_LIBRARY_PATH=for-nobody
+		"${run[@]}" for-nobody/iou-sum)
 fi
-if "${as_nobody[@]}" "$bin/iou-sum" </dev/null >/dev/null 2>&1; then
-	tap_ok 'files and directories without permission' eval '
-		status_is 1 "${as_nobody[@]}" "$bin/iou-sum" locked/file locked sizes/1 >out 2>err &&
-		diff out <(sha256sum sizes/1) && [[ $(grep -c "Permission denied" err) == 3 ]]'
-else
-	tap_skip 'files and directories without permission' 'cannot be run by nobody'
-fi
+tap_ok 'files and directories without permission' eval '
+	status_is 1 "${by_nobody[@]}" locked/file locked sizes/1 >out 2>err </dev/null &&
+	diff out <(sha256sum sizes/1) && [[ $(grep -c "Permission denied" err) == 3 ]]'
 
 # One file vanishes while the output of others, in the same directory, is not being read: it cannot have been opened
 # by then, because fewer names are looked at ahead.
