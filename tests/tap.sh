@@ -51,6 +51,23 @@ says_nothing() {
 	}
 }
 
+# finds_nothing CHECK...: a check that prints its findings has run to its end, and has none.
+finds_nothing() {
+	local said status
+	said=$("$@")
+	status=$?
+	[[ $status == 0 && -z $said ]] || {
+		echo "status $status: $said"
+		false
+	}
+}
+
+# finds_some CHECK...: it has run to its end, and has some.
+finds_some() {
+	local said
+	said=$("$@") && [[ -n $said ]]
+}
+
 # tap_bail REASON: nothing further can be tested.
 tap_bail() {
 	echo "Bail out! $1"

@@ -13,9 +13,9 @@ sees() {
 	rm -rf "$work/tree"
 	mkdir -p "$work/tree/lib" "$work/tree/doc" "$work/tree/examples" && cp -r "$SOURCE/scripts" "$work/tree" &&
 		cp -r "$SOURCE/lib/threads" "$work/tree/lib" && cp -r "$SOURCE/examples/iou-info" "$work/tree/examples" &&
-		cp "$SOURCE/doc/opcodes.md" "$work/tree/doc" && says_nothing "$work/tree/scripts/opcodes" check || return
+		cp "$SOURCE/doc/opcodes.md" "$work/tree/doc" && finds_nothing "$work/tree/scripts/opcodes" check || return
 	sed -i "$2" "$work/tree/$1" && ! cmp -s "$SOURCE/$1" "$work/tree/$1" &&
-		not says_nothing "$work/tree/scripts/opcodes" check
+		finds_some "$work/tree/scripts/opcodes" check
 }
 
 # The enumerators of the header that is there, which may be older.
@@ -48,7 +48,7 @@ bits_agree() {
 	((n > 10))
 }
 
-tap_ok 'the page is what the code says' says_nothing "$SOURCE/scripts/opcodes" check
+tap_ok 'the page is what the code says' finds_nothing "$SOURCE/scripts/opcodes" check
 tap_ok 'the numbers are those of the header' numbers_agree
 tap_ok 'so are those of the flags of rings' bits_agree ring_flags IORING_SETUP_
 tap_ok 'and of their features' bits_agree features IORING_FEAT_
