@@ -28,7 +28,10 @@
 
 enum { N_SHOTS = 3, BUFFER_SIZE = 8, N_BUFFERS = 4 };
 
-/* What the acts have around them. */
+/*
+ * What the acts have around them. Where a run has failed requests of earlier acts may still be under way, so what one points
+ * to is used once.
+ */
 static struct {
 	int dir, file, epoll;
 	int pipes[5][2]; /* each has something in it */
@@ -41,8 +44,12 @@ static struct {
 	struct open_how how;
 	struct epoll_event event;
 	char memory[16][16];
-	struct iovec iov[8];
-	struct msghdr headers[4];
+	struct iovec iov[4];
+	struct msghdr headers[5];
+	struct iovec header_iov[4][2];
+	char header_memory[4][2][4];
+	struct iovec slot_iov[3];
+	char slot_memory[3][16];
 	struct __kernel_timespec soon, late;
 	int word;
 	int made[2];
@@ -233,7 +240,7 @@ void play_use_files(struct play *play)
 {
 	int fd = stage.file, has = stage.has_attributes;
 
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 4; i++)
 		stage.iov[i] = (struct iovec){ stage.memory[i], 3 };
 	OP(play, "a read of a file", 5, 0, read, fd, stage.memory[8], 5, 0);
 	OP(play, "a read by a worker", 5, IOSQE_ASYNC, read, fd, stage.memory[9], 5, 0);
@@ -290,9 +297,9 @@ void play_use_paths(struct play *play)
 
 static struct msghdr *header_of(int i, int n_iov)
 {
-	stage.headers[i] = (struct msghdr){ .msg_iov = &stage.iov[2 * i], .msg_iovlen = (size_t)n_iov };
+	stage.headers[i] = (struct msghdr){ .msg_iov = stage.header_iov[i], .msg_iovlen = (size_t)n_iov };
 	for (int j = 0; j < n_iov; j++)
-		stage.iov[2 * i + j] = (struct iovec){ stage.memory[2 * i + j], 3 };
+		stage.header_iov[i][j] = (struct iovec){ stage.header_memory[i][j], 3 };
 	return &stage.headers[i];
 }
 
@@ -565,8 +572,7 @@ static void receive_messages(struct play *play)
 	OP(play, "large buffers", 0, 0, provide_buffers, stage.large, sizeof(stage.large[0]), 2, 3, 0);
 	play_settle(play);
 	part = play_take_part(play, "a multishot recvmsg", (int)sizeof(struct io_uring_recvmsg_out));
-	stage.headers[0] = (struct msghdr){ 0 };
-	io_uring_prep_recvmsg_multishot(sqe_of(part), fds[0], &stage.headers[0], 0);
+	io_uring_prep_recvmsg_multishot(sqe_of(part), fds[0], &stage.headers[4], 0);
 	if (part)
 		part->op->sqe->buf_group = 3;
 	make_wait(queued(part, IOSQE_BUFFER_SELECT));
@@ -617,14 +623,14 @@ static void use_registered_buffer(struct play *play)
 {
 	struct part *part = play_take_part(play, "a vectored read into a registered buffer", 5);
 
-	stage.iov[0] = (struct iovec){ play->bytes, 5 };
-	prep_number(sqe_of(part), OP_READV_FIXED, stage.file, &stage.iov[0], 1, 0);
+	stage.slot_iov[0] = (struct iovec){ play->bytes, 5 };
+	prep_number(sqe_of(part), OP_READV_FIXED, stage.file, &stage.slot_iov[0], 1, 0);
 	loosen(queued(part, 0));
 	loosen(OP(play, "a read into a registered buffer", 5, 0, read_fixed, stage.file, play->bytes, 5, 0, 0));
 	/* Behind what there is it goes on with the rest of the vector. */
-	for (int i = 2; i < 4; i++)
-		stage.iov[i] = (struct iovec){ stage.memory[i], 3 };
-	loosen(OP(play, "a vectored read up to the end", 2, 0, readv, stage.file, &stage.iov[2], 2, 98));
+	for (int i = 1; i < 3; i++)
+		stage.slot_iov[i] = (struct iovec){ stage.slot_memory[i], 3 };
+	loosen(OP(play, "a vectored read up to the end", 2, 0, readv, stage.file, &stage.slot_iov[1], 2, 98));
 	play_settle(play);
 }
 
@@ -633,7 +639,7 @@ void play_use_slots(struct play *play)
 	struct part *part;
 
 	fill_slots(play);
-	loosen(OP(play, "a read of a slot", 5, IOSQE_FIXED_FILE, read, 3, stage.memory[8], 5, 0));
+	loosen(OP(play, "a read of a slot", 5, IOSQE_FIXED_FILE, read, 3, stage.slot_memory[0], 5, 0));
 	part = op_number(play, "a slot's descriptor", 0, OP_FIXED_FD_INSTALL, 0, IOSQE_FIXED_FILE);
 	make_opening(part);
 	loosen(part);
