@@ -4,11 +4,12 @@
 
 usage: hash.py FILE...
 
-Each file is opened, read and closed with one op, block by block, many files at a time. The helpers of liburing are inline
+Each file is opened, read and closed with one op, block by block, 64 files at a time. The helpers of liburing are inline
 functions, which are not to be had from here, so that SQEs are filled in as io_uring_enter(2) describes them. Callbacks run in
 the thread that runs the loop.
 """
 
+import collections
 import ctypes
 import hashlib
 import os
@@ -17,6 +18,7 @@ import sys
 OP_OPENAT, OP_CLOSE, OP_READ = 18, 19, 22
 AT_FDCWD = -100
 BLOCK = 1 << 16
+MOST_AT_ONCE = 64
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
 
 
@@ -43,17 +45,23 @@ iou.iou_op_queue.restype = None
 
 
 class File:
-    """One file on its way. What the kernel and the library have pointers to lives as long as this."""
+    """One file. What the kernel and the library have pointers to lives as long as it is on its way."""
 
-    def __init__(self, loop, name):
-        self.loop, self.name, self.fd, self.offset, self.error = loop, name, -1, 0, 0
+    def __init__(self, loop, name, waiting):
+        self.loop, self.name, self.waiting, self.fd, self.offset, self.error = loop, name, waiting, -1, 0, 0
         self.hash = hashlib.sha256()
-        self.path = ctypes.create_string_buffer(os.fsencode(name))
+
+    def start(self):
+        self.path = ctypes.create_string_buffer(os.fsencode(self.name))
         self.block = ctypes.create_string_buffer(BLOCK)
-        self.op = iou.iou_op_new(loop)
+        self.op = iou.iou_op_new(self.loop)
         if not self.op:
-            raise OSError(ctypes.get_errno(), 'iou_op_new')
-        self.queue(self.opened, OP_OPENAT, AT_FDCWD, ctypes.addressof(self.path), 0, 0, os.O_RDONLY | os.O_CLOEXEC)
+            return -ctypes.get_errno()
+        return self.queue(self.opened, OP_OPENAT, AT_FDCWD, ctypes.addressof(self.path), 0, 0, os.O_RDONLY | os.O_CLOEXEC)
+
+    def end(self):
+        self.block = None
+        return self.waiting.popleft().start() if self.waiting else 0
 
     def queue(self, then, opcode, fd, addr=0, length=0, off=0, op_flags=0):
         iou.iou_op_reset(self.loop, self.op)
@@ -72,7 +80,7 @@ class File:
         if self.fd >= 0:
             return self.read()
         self.error = -self.fd
-        return 0
+        return self.end()
 
     def have_read(self, _):
         n = self.op.contents.result
@@ -81,15 +89,20 @@ class File:
             self.offset += n
             return self.read()
         self.error = -n
-        return self.queue(lambda _: 0, OP_CLOSE, self.fd)
+        return self.queue(lambda _: self.end(), OP_CLOSE, self.fd)
 
 
 def main(names):
     loop = iou.iou_new(64)
     if not loop:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    files = [File(loop, name) for name in names]
-    r = iou.iou_run(loop)
+    waiting = collections.deque()
+    files = [File(loop, name, waiting) for name in names]
+    waiting.extend(files)
+    r = 0
+    for _ in files[:MOST_AT_ONCE]:
+        r = r or waiting.popleft().start()
+    r = r or iou.iou_run(loop)
     if r < 0:
         raise OSError(-r, os.strerror(-r))
     iou.iou_free(loop)

@@ -44,12 +44,14 @@ class Loop
 
 	template <typename Prepare> void queue(Prepare prepare, std::function<void(int)> then)
 	{
-		iou_op_t *op = iou_op_new(iou.get());
+		auto give_back = [this](iou_op_t *op) { iou_op_free(iou.get(), op); };
+		std::unique_ptr<iou_op_t, decltype(give_back)> op(iou_op_new(iou.get()), give_back);
 
 		if (!op)
 			throw std::system_error(errno, std::system_category(), "iou_op_new");
 		prepare(op->sqe);
-		iou_op_queue(iou.get(), op, call, new Call{ this, op, std::move(then) });
+		auto *data = new Call{ this, op.get(), std::move(then) };
+		iou_op_queue(iou.get(), op.release(), call, data);
 	}
 
 	void run()

@@ -23,6 +23,11 @@ hash_py() {
 	LIBIOU=$LIBRARY python3 "$SOURCE/examples/hash.py" "$@"
 }
 
+more_than_descriptors() (
+	ulimit -n 100
+	diff <(sha256sum "$SOURCE"/lib/*.[ch] "$SOURCE"/tests/*.[ch]) <(hash_py "$SOURCE"/lib/*.[ch] "$SOURCE"/tests/*.[ch])
+)
+
 complains() {
 	hash_py "$work/1" "$work/missing" "$work" >"$work/out" 2>"$work/err"
 	[[ $? == 1 ]] && diff "$work/out" <(sha256sum "$work/1") &&
@@ -35,6 +40,7 @@ if [[ -n $LIBRARY ]]; then
 	done
 	tap_ok 'Python: the sums of files' diff <(sha256sum "$work"/[0-9]*) <(hash_py "$work"/[0-9]*)
 	tap_ok 'Python: those of many' diff <(sha256sum "$SOURCE"/*/*.[ch]) <(hash_py "$SOURCE"/*/*.[ch])
+	tap_ok 'Python: more files than descriptors' more_than_descriptors
 	tap_ok 'Python: what cannot be read' complains
 else
 	tap_say 'the library of this build cannot be loaded by itself'

@@ -109,6 +109,11 @@ later() {
 			END { if (!n) print "nothing says since when it is there" }'
 }
 
+# Until a version is out nobody can be written to; packages of one that is say who can.
+can_be_reached() {
+	sed -n '/^## /{p;q}' NEWS.md | grep -q 'in development' || ! grep -rn '\.invalid' packaging
+}
+
 [[ $VERSION =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] || tap_bail "the version is $VERSION"
 tap_ok "the header's version" is "$VERSION" header_version
 tap_ok 'the news begin with it' is "$VERSION" news_version
@@ -125,4 +130,5 @@ tap_ok 'all want the same liburing' is \
 	"8 $(sed -n "s/.*'liburing', version: '>= \(.*\)').*/\1/p" meson.build)" liburings
 tap_ok 'the packages are named after the SONAME' test -e "packaging/debian/libiou$major.symbols"
 tap_ok 'nothing is of a later version' says_nothing later
+tap_ok 'packages of a version that is out have a maintainer with an address' can_be_reached
 tap_end

@@ -51,7 +51,7 @@ static gboolean dispatch(GSource *base, GSourceFunc callback, gpointer data)
 	const struct source *source = (struct source *)base;
 	int r = source->error < 0 ? source->error : iou_run_once(source->iou, &now);
 
-	return ((turn_func *)(void (*)(void))callback)(r, data);
+	return callback ? ((turn_func *)(void (*)(void))callback)(r, data) : G_SOURCE_CONTINUE;
 }
 
 static GSourceFuncs functions = { .prepare = prepare, .check = check, .dispatch = dispatch };
