@@ -11,6 +11,7 @@
 #	valgrind	valgrind
 #	coverage	gcovr
 #	packages	what packages for Debian, Fedora and Arch are made with on Debian, and looked at; libabigail
+#	bindings	what makes bindings of the header for another language
 #	site	what scripts/site makes the HTML with
 #	bench	what libiou is compared with, and what bench/run counts and draws with
 # Debian and Ubuntu, Fedora and their kin, Arch. Nothing is installed, and nothing is printed, where nothing is missing.
@@ -58,6 +59,7 @@ deps_table() {
 		packages command rpmlint       rpmlint      rpmlint            -
 		packages command makepkg       makepkg      -                  pacman
 		packages command bsdtar        libarchive-tools bsdtar         libarchive
+		bindings command bindgen       bindgen      bindgen-cli        rust-bindgen
 		site     command doxygen       doxygen      doxygen            doxygen
 		site     command mandoc        mandoc       mandoc             mandoc
 		site     command linkchecker   linkchecker  linkchecker        linkchecker
