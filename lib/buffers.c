@@ -175,18 +175,12 @@ static int withdraw(iou_buffers_t *buffers)
 	return engine->verbs->do_register(engine, IORING_UNREGISTER_PBUF_RING, &reg, 1);
 }
 
-static void leave(iou_buffers_t *buffers)
-{
-	iou__queue_remove(&buffers->node);
-	buffers->iou = NULL;
-}
-
 void iou__buffers_leave(iou_t *iou)
 {
 	struct node *node;
 
-	while ((node = iou__queue_first(&iou->buffers)))
-		leave(container_of(node, iou_buffers_t, node));
+	while ((node = iou__queue_pop(&iou->buffers)))
+		container_of(node, iou_buffers_t, node)->iou = NULL;
 }
 
 /* The loop thread, but in a forked child: there the ring is the parent's, and the memory a copy. */
@@ -200,7 +194,7 @@ int iou_buffers_free(iou_buffers_t *buffers)
 			r = withdraw(buffers);
 		if (r < 0)
 			return r;
-		leave(buffers);
+		iou__queue_remove(&buffers->node);
 	}
 	if (buffers)
 		release(buffers);

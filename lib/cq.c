@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cq.h"
 
+#include "replace.h"
+
 #include <assert.h>
-#include <stdlib.h>
-#include <string.h>
 
 void iou__cq_init(struct cq *cq, struct cq_ring ring)
 {
@@ -33,12 +33,14 @@ static bool make_room(struct cq *cq, size_t n)
 		return true;
 
 	size_t cap = 2 * (cq->n + n);
-	struct cqe *copies = realloc(cq->copies, cap * sizeof(struct cqe));
+	struct cqe *old = cq->copies;
+	struct cqe *copies = iou__enlarged(old, cq->n * sizeof(*old), cap * sizeof(*old));
 
 	if (!copies)
 		return false;
 	cq->copies = copies;
 	cq->cap = cap;
+	iou__free_replaced(old);
 	return true;
 }
 

@@ -74,13 +74,15 @@ static struct job_slot *fill(const struct job_ring *ring, uint64_t position, str
 
 static void put_in_next_ring(struct jobs *jobs, struct op *op)
 {
-	struct job_ring *old = jobs->last;
+	struct job_ring *old = jobs->last, *ring = jobs->spare;
 	uint64_t end = jobs->tail;
 
-	jobs->last = old->next = jobs->spare;
+	/* In this order: a child that is forked here by another thread must not free it twice. */
 	jobs->spare = NULL;
+	atomic_signal_fence(memory_order_seq_cst);
+	jobs->last = old->next = ring;
 	jobs->tail = 1;
-	atomic_store_explicit(&fill(jobs->last, 0, op)->turn, 1, memory_order_release);
+	atomic_store_explicit(&fill(ring, 0, op)->turn, 1, memory_order_release);
 	atomic_store(&old->end, end);
 }
 

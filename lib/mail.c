@@ -3,9 +3,9 @@
 #include "mail.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "relax.h"
+#include "replace.h"
 
 /* So many slots ahead a poster has a line fetched: two lines. */
 #define SLOTS_AHEAD 8
@@ -154,16 +154,18 @@ static void grow(struct mailbox *mailbox)
 	uint64_t n = atomic_load_explicit(&mailbox->n_slots, memory_order_relaxed);
 	uint64_t n_wanted = 2 * (n + iou__late_count(&mailbox->late, ALL_KINDS));
 
+	if (n == MAILBOX_MOST_SLOTS)
+		return;
 	while (n < n_wanted && n < MAILBOX_MOST_SLOTS)
 		n *= 2;
 
-	struct mail_slot *slots = calloc(n, sizeof(*slots));
+	struct mail_slot *old = mailbox->slots, *slots = calloc(n, sizeof(*slots));
 
 	if (!slots)
 		return;
-	free(mailbox->slots);
 	mailbox->slots = slots;
 	atomic_store_explicit(&mailbox->n_slots, n, memory_order_relaxed);
+	iou__free_replaced(old);
 }
 
 /* Until the next slot is full, or nobody has it. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ops.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "replace.h"
 
 #define INDEX_END ((1U << OP_INDEX_BITS) - 1) /* one less, so that no identity is all ones: liburing uses that one */
 
@@ -23,11 +22,13 @@ void iou__ops_destroy(struct ops *ops)
 /* One more chunk. The table of chunks may move, the ops never do. */
 static bool grow(struct ops *ops)
 {
-	struct op **chunks = realloc(ops->chunks, (ops->n_chunks + 1) * sizeof(struct op *));
+	struct op **old = ops->chunks;
+	struct op **chunks = iou__enlarged(old, ops->n_chunks * sizeof(*old), (ops->n_chunks + 1) * sizeof(*old));
 
 	if (!chunks)
 		return false;
 	ops->chunks = chunks;
+	iou__free_replaced(old);
 
 	struct op *chunk = aligned_alloc(sizeof(struct op), OPS_IN_CHUNK * (sizeof(struct op) + ops->extra));
 

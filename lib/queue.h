@@ -60,10 +60,10 @@ static inline void iou__queue_push(struct queue *queue, struct node *node)
 {
 	struct node *last = queue->ends.prev;
 
+	node->next = &queue->ends;
 	node->prev = last;
 	last->next = node;
 	queue->ends.prev = node;
-	node->next = &queue->ends;
 }
 
 static inline void iou__queue_remove(struct node *node)
@@ -74,13 +74,20 @@ static inline void iou__queue_remove(struct node *node)
 	node->next = node->prev = NODE_POISON;
 }
 
-/* NULL if the queue is empty. */
+/*
+ * NULL if the queue is empty. It looks at links to what comes next alone: those hold at any moment at which another thread
+ * may fork.
+ */
 static inline struct node *iou__queue_pop(struct queue *queue)
 {
 	struct node *node = iou__queue_first(queue);
 
-	if (node)
-		iou__queue_remove(node);
+	if (!node)
+		return NULL;
+	assert(node->next != NODE_POISON);
+	queue->ends.next = node->next;
+	node->next->prev = &queue->ends;
+	node->next = node->prev = NODE_POISON;
 	return node;
 }
 

@@ -2,8 +2,8 @@
 #include "registered.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "replace.h"
 
 #define MAX_BUFFERS (1U << 14) /* the kernel's IORING_MAX_REG_BUFFERS */
 
@@ -25,19 +25,21 @@ struct buffer_ring {
 
 static void forget_buffers(struct registered *registered)
 {
-	free(registered->iovecs);
+	struct iovec *iovecs = registered->iovecs;
+
 	registered->iovecs = NULL;
 	registered->n_iovecs = 0;
+	iou__free_replaced(iovecs);
 }
 
 void iou__registered_destroy(struct registered *registered)
 {
 	forget_buffers(registered);
 	while (registered->first) {
-		struct buffer_ring *next = registered->first->next;
+		struct buffer_ring *first = registered->first;
 
-		free(registered->first);
-		registered->first = next;
+		registered->first = first->next;
+		iou__free_replaced(first);
 	}
 }
 
@@ -105,7 +107,7 @@ static int remove_ring(struct registered *registered, const struct uring *uring,
 	ring = *at;
 	if (ring)
 		*at = ring->next;
-	free(ring);
+	iou__free_replaced(ring);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What requests that name others mean for timeouts: those that are kept, and those that were handed on. */
 #include <errno.h>
-#include <stdlib.h>
 
+#include "replace.h"
 #include "timeouts.h"
 
 #define CANCEL_FLAGS                                                                                                 \
@@ -154,12 +154,14 @@ static bool add_away(struct timeouts *timeouts, struct op *op)
 {
 	if (timeouts->n_aways == timeouts->aways_cap) {
 		uint32_t cap = 2 * timeouts->aways_cap + 4;
-		struct away *aways = realloc(timeouts->aways, cap * sizeof(struct away));
+		struct away *old = timeouts->aways;
+		struct away *aways = iou__enlarged(old, timeouts->n_aways * sizeof(*old), cap * sizeof(*old));
 
 		if (!aways)
 			return false;
 		timeouts->aways = aways;
 		timeouts->aways_cap = cap;
+		iou__free_replaced(old);
 	}
 	timeouts->aways[timeouts->n_aways++] =
 		(struct away){ .op = op, .period_ns = op->task.kept.period_ns, .n_left = op->task.n_left };

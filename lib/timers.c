@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "timers.h"
 
-#include <stdlib.h>
+#include "replace.h"
 
 #define N_CHILDREN 4
 #define FIRST_CAP 64
@@ -112,12 +112,14 @@ static void remove_stale(struct timers *timers)
 static bool grow(struct timers *timers)
 {
 	uint32_t cap = timers->cap ? 2 * timers->cap : FIRST_CAP;
-	struct timer *heap = realloc(timers->heap, cap * sizeof(struct timer));
+	struct timer *old = timers->heap;
+	struct timer *heap = iou__enlarged(old, timers->n * sizeof(*old), cap * sizeof(*old));
 
 	if (!heap)
 		return false;
 	timers->heap = heap;
 	timers->cap = cap;
+	iou__free_replaced(old);
 	return true;
 }
 

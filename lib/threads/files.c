@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "../replace.h"
 #include "messages.h"
 #include "peek.h"
 
@@ -55,14 +55,20 @@ static int duplicate_file(struct files *files, int fd, struct file **file)
 	return -ENOMEM;
 }
 
+/* It is in no list any more. */
+static void close_file(struct files *files, struct file *file)
+{
+	iou__watches_forget(files->watches, file->fd);
+	close(file->fd);
+	free(file);
+}
+
 void iou__files_put(struct files *files, struct file *file)
 {
 	if (!file || --file->n_users)
 		return;
-	iou__watches_forget(files->watches, file->fd);
-	close(file->fd);
 	iou__queue_remove(&file->node);
-	free(file);
+	close_file(files, file);
 }
 
 struct file *iou__files_get(const struct files *files, unsigned slot)
@@ -118,11 +124,14 @@ static bool are_too_many(unsigned n)
 
 static void drop_table(struct files *files)
 {
-	for (unsigned i = 0; i < files->n; i++)
-		iou__files_put(files, files->slots[i]);
-	free(files->slots);
+	struct file **slots = files->slots;
+	unsigned n = files->n;
+
 	files->slots = NULL;
 	files->n = 0;
+	for (unsigned i = 0; i < n; i++)
+		iou__files_put(files, slots[i]);
+	iou__free_replaced(slots);
 }
 
 static int fill_table(struct files *files, const int *fds)
@@ -163,15 +172,16 @@ int iou__files_unregister(struct files *files)
 	return 0;
 }
 
+/* All that are open, whoever has them. The slots of a forked child may name one that its parent has just freed. */
 void iou__files_destroy(struct files *files)
 {
-	drop_table(files);
-	while (!iou__queue_is_empty(&files->open)) {
-		struct file *file = container_of(iou__queue_first(&files->open), struct file, node);
+	struct node *node;
 
-		file->n_users = 1;
-		iou__files_put(files, file);
-	}
+	while ((node = iou__queue_pop(&files->open)))
+		close_file(files, container_of(node, struct file, node));
+	free(files->slots);
+	files->slots = NULL;
+	files->n = 0;
 }
 
 /* Changes. */

@@ -3,9 +3,8 @@
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "../replace.h"
 #include "peek.h"
 
 #define MAX_BUFFERS (1U << 14)     /* the kernel's IORING_MAX_REG_BUFFERS */
@@ -51,8 +50,10 @@ int iou__fixed_register(struct fixed *fixed, const struct iovec *iovecs, unsigne
 
 void iou__fixed_destroy(struct fixed *fixed)
 {
-	free(fixed->iovecs);
+	struct iovec *iovecs = fixed->iovecs;
+
 	*fixed = (struct fixed){ 0 };
+	iou__free_replaced(iovecs);
 }
 
 int iou__fixed_unregister(struct fixed *fixed)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "groups.h"
 
-#include <stdlib.h>
-#include <string.h>
-
+#include "../replace.h"
 #include "opcodes.h"
 #include "peek.h"
 #include "requests.h"
@@ -52,16 +50,15 @@ static bool make_room(struct group *group, size_t n)
 	if (group->first + group->n + n + group->n_taken <= group->cap)
 		return true;
 
-	struct buffer *buffers = calloc(cap, sizeof(*buffers));
+	struct buffer *old = group->buffers;
+	struct buffer *buffers = iou__enlarged(old + group->first, group->n * sizeof(*old), cap * sizeof(*old));
 
 	if (!buffers)
 		return false;
-	if (group->n)
-		memcpy(buffers, group->buffers + group->first, group->n * sizeof(*buffers));
-	free(group->buffers);
 	group->buffers = buffers;
 	group->first = 0;
 	group->cap = cap;
+	iou__free_replaced(old);
 	return true;
 }
 

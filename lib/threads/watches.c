@@ -2,9 +2,10 @@
 #include "watches.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+#include "../replace.h"
 
 #define ALWAYS ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define FLAGS ((uint32_t)(EPOLLET | EPOLLONESHOT))
@@ -34,17 +35,20 @@ void iou__watches_remove_foreign(struct watches *watches, int fd)
 static bool make_room(struct watches *watches, size_t fd)
 {
 	size_t n = watches->n ? watches->n : 64;
-	struct watch **by_fd;
+	struct watch **old = watches->by_fd, **by_fd;
 
+	if (fd < watches->n)
+		return true;
 	while (n <= fd)
 		n *= 2;
-	by_fd = n > watches->n ? realloc(watches->by_fd, n * sizeof(struct watch *)) : watches->by_fd;
+	by_fd = iou__enlarged(old, watches->n * sizeof(*old), n * sizeof(*old));
 	if (!by_fd)
 		return false;
 	for (size_t i = watches->n; i < n; i++)
 		by_fd[i] = NULL;
 	watches->by_fd = by_fd;
 	watches->n = n;
+	iou__free_replaced(old);
 	return true;
 }
 
