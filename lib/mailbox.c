@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,15 +85,16 @@ void iou__mailbox_wait_until_left(struct mailbox *mailbox)
 
 /*
  * Write to the eventfd. As long as nobody else has closed it, it cannot fail but with EAGAIN at 2^64 - 2, and then it
- * is readable as well.
+ * is readable as well. write(3) is a cancellation point: a thread that is cancelled would leave without having woken
+ * the loop, and be inside for ever.
  */
 void iou__mailbox_raise(struct mailbox *mailbox)
 {
 	int saved = errno; /* a signal handler may be calling */
 	uint64_t one = 1;
-	ssize_t n;
+	long n;
 
-	while ((n = write(mailbox->fd, &one, sizeof(one))) < 0 && errno == EINTR)
+	while ((n = syscall(SYS_write, mailbox->fd, &one, sizeof(one))) < 0 && errno == EINTR)
 		;
 	if (n < 0 && errno != EAGAIN)
 		atomic_store(&mailbox->is_deaf, true);
