@@ -56,3 +56,9 @@ const struct timespec *iou__deadline_left(const struct deadline *deadline, struc
 		*left = (struct timespec){ 0 };
 	return left;
 }
+
+void iou__sleep(struct timespec time)
+{
+	while (nanosleep(&time, &time) < 0 && errno == EINTR)
+		;
+}

@@ -23,6 +23,9 @@ static inline struct timespec iou__time_of_ns(uint64_t ns)
 	return (struct timespec){ (time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S) };
 }
 
+/* All of it, whatever signals come. */
+void iou__sleep(struct timespec time);
+
 struct deadline {
 	bool is_none;
 	struct timespec at; /* CLOCK_MONOTONIC */

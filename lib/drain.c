@@ -38,7 +38,7 @@ static void end_submitted(iou_t *iou)
 	iou__timeouts_cancel_all(&iou->timeouts);
 	if (iou__ops_n(&iou->ops, OP_SUBMITTED)) {
 		iou->engine->verbs->let_go(iou->engine, iou__may_own(iou));
-		nanosleep(&a_while, NULL);
+		iou__sleep(a_while);
 	}
 	deliver_ready(iou);
 	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {

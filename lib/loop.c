@@ -121,7 +121,7 @@ static void wait_for_kernel(iou_t *iou)
 	const struct timespec a_moment = { .tv_nsec = 1000000 };
 
 	if (!iou__cq_ready(&iou->cq))
-		nanosleep(&a_moment, NULL);
+		iou__sleep(a_moment);
 }
 
 /* What follows from what the engine's enter() returned, but for the usual. */

@@ -2,9 +2,9 @@
 /* Another size for the kernel engine's ring: in place where the kernel can do that, else another ring. */
 #include <errno.h>
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "deadline.h"
 #include "ring-state.h"
 
 /* By number: newer than the oldest liburing. */
@@ -23,7 +23,7 @@ static bool is_passing(int r)
 
 	if (r != -EAGAIN && r != -EBUSY && r != -ENOMEM)
 		return false;
-	nanosleep(&a_moment, NULL);
+	iou__sleep(a_moment);
 	return true;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "uring.h"
+#include "deadline.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -75,7 +76,7 @@ bool iou__uring_wait_for_memory(size_t size, int n_waits)
 
 	if (n_waits == MOST_WAITS || !may_ever_be_locked(size))
 		return false;
-	nanosleep(&a_while, NULL);
+	iou__sleep(a_while);
 	return true;
 }
 
