@@ -41,6 +41,8 @@ static void end_submitted(iou_t *iou)
 		iou__sleep(a_while);
 	}
 	deliver_ready(iou);
+	/* What was to be resumed has no request in the engine, and ends here. */
+	iou__timeouts_stop_all(&iou->timeouts);
 	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
 		struct op *op = iou__ops_at(&iou->ops, i);
 
