@@ -33,6 +33,8 @@ static inline bool goes_on(iou_t *iou, int *r)
 		return *r >= 0;
 	if (iou__check(iou) < 0)
 		*r = -EOWNERDEAD;
+	else if (iou->is_ending)
+		*r = 0; /* what callbacks return is of no interest then */
 	return *r >= 0 && !iou__has_to_stop(iou);
 }
 
@@ -159,10 +161,9 @@ static bool is_special(const struct op *op, struct cqe cqe)
 	       op->task.sqe_flags & (IOSQE_CQE_SKIP_SUCCESS | OP_NOTED);
 }
 
-/* Up to and including the task that is last now. */
-static int deliver_inbox(iou_t *iou)
+/* Up to and including this task. */
+static int deliver_inbox(iou_t *iou, const struct node *last)
 {
-	struct node *last = iou__queue_last(&iou->inbox);
 	struct node *node = NULL;
 	int r;
 
@@ -228,20 +229,70 @@ static int deliver_cqes(iou_t *iou, size_t n)
 	return 0;
 }
 
+/*
+ * Where completions come from, in the order in which they are delivered. Those of the engine go before timeouts that are
+ * kept: of a read and what limits its time, both of which are due, the read is told first.
+ */
+enum source { FROM_INBOX, FROM_MAIL, FROM_CQ, FROM_TIMEOUTS, N_SOURCES };
+
+struct there {
+	unsigned sources; /* a bit for each that has something */
+	const struct node *last_in_inbox;
+	size_t n_mail;
+	size_t n_cqes;
+	struct due due;
+};
+
+static struct there what_is_there(iou_t *iou)
+{
+	struct there there = {
+		.last_in_inbox = iou__queue_last(&iou->inbox),
+		.n_mail = iou__mailbox_has_mail(&iou->mailbox) ? iou__mailbox_ready(&iou->mailbox) : 0,
+		.n_cqes = iou__cq_ready(&iou->cq),
+		.due = iou__timeouts_due(&iou->timeouts),
+	};
+
+	there.sources = (there.last_in_inbox ? 1U << FROM_INBOX : 0) | (there.n_mail ? 1U << FROM_MAIL : 0) |
+			(there.n_cqes ? 1U << FROM_CQ : 0) | (iou->timeouts.timers.n_armed ? 1U << FROM_TIMEOUTS : 0);
+	return there;
+}
+
+static int deliver_from(iou_t *iou, enum source source, const struct there *there)
+{
+	switch (source) {
+	case FROM_INBOX:
+		return deliver_inbox(iou, there->last_in_inbox);
+	case FROM_MAIL:
+		return deliver_mail(iou, there->n_mail);
+	case FROM_CQ:
+		return deliver_cqes(iou, there->n_cqes);
+	case FROM_TIMEOUTS:
+	case N_SOURCES:
+		break;
+	}
+	return deliver_timeouts(iou, &there->due);
+}
+
+/*
+ * A delivery that is stopped leaves what comes after it to the next, which begins there: runs that all end early would else
+ * never get further than what makes them end.
+ */
 int iou__deliver(iou_t *iou)
 {
-	size_t n_cqes = iou__cq_ready(&iou->cq);
-	size_t n_mail = iou__mailbox_has_mail(&iou->mailbox) ? iou__mailbox_ready(&iou->mailbox) : 0;
-	const struct due due = iou__timeouts_due(&iou->timeouts);
+	struct there there = what_is_there(iou);
+	unsigned source = iou->next_source;
 	int r = 0;
 
-	if (!iou__has_to_stop(iou) && !iou__queue_is_empty(&iou->inbox))
-		r = deliver_inbox(iou);
-	if (n_mail && r >= 0 && !iou__has_to_stop(iou))
-		r = deliver_mail(iou, n_mail);
-	if (iou->timeouts.timers.n_armed && r >= 0 && !iou__has_to_stop(iou))
-		r = deliver_timeouts(iou, &due);
-	if (r >= 0 && !iou__has_to_stop(iou))
-		r = deliver_cqes(iou, n_cqes);
+	for (; there.sources; source = (source + 1) % N_SOURCES) {
+		if (!(there.sources & 1U << source))
+			continue;
+		if (r < 0 || iou__has_to_stop(iou)) {
+			iou->next_source = source;
+			return r < 0 ? r : 0;
+		}
+		there.sources &= ~(1U << source);
+		r = deliver_from(iou, (enum source)source, &there);
+	}
+	iou->next_source = 0;
 	return r < 0 ? r : 0;
 }

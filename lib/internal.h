@@ -71,6 +71,7 @@ struct iou_t {
 	uint32_t n_to_cancel, last_to_cancel; /* how far that is, see cancel.c */
 
 	/* Where the loop is. */
+	unsigned next_source;    /* where the next delivery begins, see iou__deliver() */
 	struct op *current;      /* the op whose final callback is running, until it is queued again */
 	_Atomic bool is_running; /* a run, a drain, or the delivery of iou_free() is under way */
 	pthread_t runner;        /* who does that; kept over fork, unlike the kernel's id */
