@@ -137,10 +137,12 @@ bool iou__cancel_more(iou_t *iou)
 	return iou->n_to_cancel;
 }
 
-static int cancel_waiting(iou_t *iou)
+int iou__cancel_jobs(iou_t *iou)
 {
 	int n = 0;
 
+	if (!iou__ops_n(&iou->ops, OP_WAITING))
+		return 0;
 	for (uint32_t i = 1; i < iou->ops.n_fresh; i++) {
 		struct op *op = iou__ops_at(&iou->ops, i);
 
@@ -149,21 +151,25 @@ static int cancel_waiting(iou_t *iou)
 	return n;
 }
 
-int iou_cancel_all(iou_t *iou)
+int iou__cancel_ops(iou_t *iou)
 {
-	int r = iou__check(iou);
-	int n;
+	int n = (int)iou__ops_n(&iou->ops, OP_SUBMITTED);
 
-	if (r < 0)
-		return r;
-	n = (int)iou__ops_n(&iou->ops, OP_SUBMITTED);
 	iou__timeouts_cancel_all(&iou->timeouts);
 	iou__timeouts_stop_all(&iou->timeouts);
 	if (iou__ops_n(&iou->ops, OP_SUBMITTED))
 		cancel_submitted(iou);
-	n += cancel_staged(iou);
-	if (iou__ops_n(&iou->ops, OP_WAITING))
-		n += cancel_waiting(iou);
+	return n + cancel_staged(iou);
+}
+
+int iou_cancel_all(iou_t *iou)
+{
+	int r = iou__check(iou);
+
+	if (r < 0)
+		return r;
+	r = iou__cancel_ops(iou);
+	r += iou__cancel_jobs(iou);
 	iou__expose(iou);
-	return n;
+	return r;
 }

@@ -82,11 +82,11 @@ static int cancel_twice(iou_t *iou, bool can_enter)
 {
 	int r;
 
-	iou_cancel_all(iou);
+	iou__cancel_ops(iou);
 	if (!can_enter)
 		return 0;
 	r = iou__submit_all(iou);
-	iou_cancel_all(iou);
+	iou__cancel_ops(iou);
 	return r;
 }
 
@@ -133,6 +133,12 @@ static int end_round(iou_t *iou, const struct deadline *end, const struct timesp
 	return r;
 }
 
+/* Once the time is over what jobs come to does not count: there may be any number of them, and they cannot be hurried. */
+static uint64_t n_to_end(const iou_t *iou, bool is_over)
+{
+	return iou__n_ops_pending(iou) - (is_over ? iou->ops.n_jobs : 0);
+}
+
 int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 {
 	struct timespec pause = { .tv_nsec = FIRST_PAUSE_NS }, time_left;
@@ -142,16 +148,19 @@ int iou__end_all(iou_t *iou, const struct deadline *deadline, bool can_enter)
 	iou__stir(iou);
 	if (!can_enter)
 		end_submitted(iou);
+	iou__cancel_jobs(iou);
 	while (r == 0 && has_work(iou) && !iou->has_to_free) {
-		uint64_t n_before = iou__n_ops_pending(iou);
-		const struct timespec *left = iou__deadline_left(deadline, &time_left);
+		bool is_over = iou__time_is_zero(iou__deadline_left(deadline, &time_left));
+		uint64_t n_before = n_to_end(iou, is_over);
 
 		r = cancel_twice(iou, can_enter);
 		if (r == 0)
 			r = end_round(iou, deadline, &pause, can_enter);
-		if (r < 0 || iou__n_ops_pending(iou) < n_before)
+		if (r < 0)
+			break;
+		if (n_to_end(iou, is_over) < n_before)
 			pause.tv_nsec = FIRST_PAUSE_NS;
-		else if (iou__time_is_zero(left))
+		else if (is_over)
 			r = -ETIME;
 		else if (pause.tv_nsec < LONGEST_PAUSE_NS)
 			pause.tv_nsec *= 2;

@@ -151,6 +151,10 @@ void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe);
 /* cancel.c */
 
 /* Before each call of the engine: a few more requests for what is to be cancelled. Whether there are yet more. */
+/* iou_cancel_all() in two parts: what is queued or submitted, and jobs that have not begun. How many attempts were made. */
+int iou__cancel_ops(iou_t *iou);
+int iou__cancel_jobs(iou_t *iou);
+
 bool iou__cancel_more(iou_t *iou);
 
 /* deliver.c */
