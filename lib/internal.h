@@ -74,7 +74,8 @@ struct iou_t {
 	unsigned next_source;    /* where the next delivery begins, see iou__deliver() */
 	struct op *current;      /* the op whose final callback is running, until it is queued again */
 	_Atomic bool is_running; /* a run, a drain, or the delivery of iou_free() is under way */
-	pthread_t runner;        /* who does that; kept over fork, unlike the kernel's id */
+	pid_t runner_id;         /* who does that, for the kernel; */
+	pthread_t runner;        /* and in a forked child, where the kernel's ids are others */
 	bool is_ending;          /* of these, one of the latter two: nothing new starts */
 	bool has_to_free;        /* iou_free() was called from a callback */
 	_Atomic bool has_to_quit;
@@ -150,11 +151,11 @@ void iou__own_completed(iou_t *iou, struct op *op, const struct cqe *cqe);
 
 /* cancel.c */
 
-/* Before each call of the engine: a few more requests for what is to be cancelled. Whether there are yet more. */
 /* iou_cancel_all() in two parts: what is queued or submitted, and jobs that have not begun. How many attempts were made. */
 int iou__cancel_ops(iou_t *iou);
 int iou__cancel_jobs(iou_t *iou);
 
+/* Before each call of the engine: a few more requests for what is to be cancelled. Whether there are yet more. */
 bool iou__cancel_more(iou_t *iou);
 
 /* deliver.c */
@@ -213,6 +214,9 @@ int iou__submit_all(iou_t *iou);
 
 /* Give the engine's queue another size. 0 or -errno. */
 int iou__resize_engine(iou_t *iou, unsigned entries);
+
+/* The calling thread, by its kernel's id, runs callbacks from now on. */
+void iou__begin_running(iou_t *iou, pid_t thread);
 
 /* Around everything that runs callbacks. end() returns what the run is to return. */
 int iou__begin(iou_t *iou);

@@ -158,15 +158,29 @@ static bool can_be_seen(pid_t thread)
 	return tgkill(getpid(), thread, 0) == 0 || errno != ESRCH;
 }
 
-/*
- * Who else may come here, and when, is written at iou_free(). Asked once more at the end, since /proc cannot be read
- * of a thread that leaves while we look.
- */
-static bool is_owner_alive(const iou_t *iou)
+/* Asked once more at the end, since /proc cannot be read of a thread that leaves while we look. */
+static bool is_alive(pid_t thread)
 {
-	pid_t owner = iou->owner;
+	return thread && can_be_seen(thread) && !is_exiting(thread) && can_be_seen(thread);
+}
 
-	return owner && can_be_seen(owner) && !is_exiting(owner) && can_be_seen(owner);
+/*
+ * Whether a run is under way that will return: a thread may have left in the middle of one, and in a forked child the only
+ * thread may be another one than that which runs.
+ */
+static bool has_run_to_return(const iou_t *iou, bool is_child)
+{
+	if (!iou->is_running)
+		return false;
+	return is_child ? pthread_equal(iou->runner, pthread_self()) : is_alive(iou->runner_id);
+}
+
+/* The loop thread has left in an op's final callback. */
+static void give_back_current(iou_t *iou)
+{
+	if (iou->current)
+		iou__ops_give_back(&iou->ops, iou->current);
+	iou->current = NULL;
 }
 
 /* What others still hand over while they leave. */
@@ -184,8 +198,8 @@ static void end(iou_t *iou, bool can_enter)
 	const struct deadline none = { .is_none = true };
 
 	iou__mailbox_close(&iou->mailbox);
-	iou->is_running = true;
-	iou->runner = pthread_self();
+	give_back_current(iou);
+	iou__begin_running(iou, gettid());
 	/* The second time without an engine, should it fail on the way. */
 	if (iou__end_all(iou, &none, can_enter && !iou->error) < 0 && iou__check(iou) == 0)
 		iou__end_all(iou, &none, false);
@@ -216,12 +230,11 @@ iou_t *iou_free(iou_t *iou)
 	bool is_child = iou__check(iou) < 0;
 	bool is_mine = is_child || iou__may_own(iou);
 
-	if (!is_mine && is_owner_alive(iou) && (iou->is_running || iou->has_in_flight)) {
+	if (!is_mine && is_alive(iou->owner) && (iou->is_running || iou->has_in_flight)) {
 		errno = EBUSY;
 		return iou;
 	}
-	/* In a child whose only thread is not the one that runs, no run will ever return. */
-	if (is_mine && iou->is_running && pthread_equal(iou->runner, pthread_self()))
+	if (is_mine && has_run_to_return(iou, is_child))
 		ask_to_free(iou);
 	else if (is_child)
 		abandon(iou);

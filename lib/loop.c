@@ -270,6 +270,13 @@ static int may_submit(iou_t *iou)
 	return -EINVAL;
 }
 
+void iou__begin_running(iou_t *iou, pid_t thread)
+{
+	iou->is_running = true;
+	iou->runner = pthread_self();
+	iou->runner_id = thread;
+}
+
 int iou__begin(iou_t *iou)
 {
 	int r = iou__check(iou);
@@ -283,8 +290,7 @@ int iou__begin(iou_t *iou)
 	r = may_submit(iou);
 	if (r < 0)
 		return r;
-	iou->is_running = true;
-	iou->runner = pthread_self();
+	iou__begin_running(iou, iou->owner ? iou->owner : gettid());
 	iou__mailbox_rouse(&iou->mailbox);
 	return 0;
 }
@@ -327,7 +333,7 @@ static int end_run(iou_t *iou, bool is_to_submit, int result)
 
 		result = result < 0 || r == 0 ? result : r;
 	}
-	if (atomic_load_explicit(&iou->has_to_quit, memory_order_relaxed)) {
+	if (!iou__is_steady(iou)) {
 		atomic_store(&iou->has_to_quit, false);
 		iou__calm(iou);
 	}
