@@ -104,8 +104,8 @@ liburings() {
 
 # Pages and declarations of what is to come.
 later() {
-	grep -ohE 'since (libiou|version) [0-9]+\.[0-9]+' doc/man/*.[37] include/iou.h |
-		awk -v major="$major" -v minor="$minor" '{ split($3, at, "."); n++ } at[1] != major || at[2] > minor
+	grep -ohE '(since|appeared in) (libiou|version) [0-9]+\.[0-9]+' doc/man/*.[37] include/iou.h |
+		awk -v major="$major" -v minor="$minor" '{ split($NF, at, "."); n++ } at[1] != major || at[2] > minor
 			END { if (!n) print "nothing says since when it is there" }'
 }
 

@@ -50,7 +50,7 @@
  * -EFAULT. Their callbacks come from the loop's turns, so that like other completions they wait while it is busy.
  * Requests that are submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find those that are kept.
  *
- * **Since.** Everything here is there since version 1.0.
+ * **Since.** Everything here first appeared in version 1.0.
  *
  * # What the library promises
  *
