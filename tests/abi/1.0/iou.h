@@ -24,8 +24,12 @@
  * or aborts on a run-time error or on an argument that can be checked.
  *
  * **Threads.** Everything belongs to the loop thread: the first thread that flushes or runs. Before that an instance
- * may be set up by one thread and handed to another. iou_quit(), iou_post(), iou_hold() and iou_release() may be
- * called from any thread, iou_quit() from signal handlers as well. Two instances never interact.
+ * may be set up by one thread and handed to another. Any thread may call iou_quit(), iou_post(), iou_hold(),
+ * iou_release() and iou_version(); signal handlers may call iou_quit() and iou_version(). Of all others, iou_flush(),
+ * iou_run(), iou_run_once(), iou_drain(), iou_resize(), iou_buffers_free() and the calls that register or unregister
+ * return -EPERM in another thread, and iou_free() says EBUSY there while ops are in flight. The rest (iou_op_new(),
+ * iou_op_queue(), iou_async(), cancellation, ...) do not check: from another thread they are a data race. Two
+ * instances never interact.
  *
  * **Callbacks.** All functions may be called from a callback but iou_run(), iou_run_once() and iou_drain(), which
  * answer -EBUSY there. A callback returns 0 (or any positive number) to go on, or a negative number to end the run
@@ -266,7 +270,7 @@ typedef struct iou_stats_t {
 } iou_stats_t;
 
 /**
- * The version of the library a program runs with, as "1.0.0". Any thread; static storage.
+ * The version of the library a program runs with, as "1.0.0". Any thread, and signal handlers; static storage.
  */
 const char *iou_version(void);
 
