@@ -68,7 +68,8 @@
  * - **G7 quit.** iou_quit() ends a run after the callback that is running, or else the next run.
  * - **G8 cancel.** An op that is cancelled still gets its final callback: with -ECANCELED, or with its real result.
  * - **G9 free.** After iou_free() no thread runs, no descriptor is open and no buffer is written to.
- * - **G10 resize.** At any time where the kernel can; a failed iou_resize() leaves the working ring as it was.
+ * - **G10 resize.** At any time where the kernel can; a failed iou_resize() leaves the working ring as it was, except
+ *   with -ENOTRECOVERABLE.
  * - **G11 multishot.** One callback per CQE; IORING_CQE_F_MORE in op->flags tells that more come.
  * - **G12 failure.** Later failures never lose an op.
  * - **G13 no globals.** No constructors, no static mutable state, no atexit, no thread before it is needed.
@@ -361,19 +362,26 @@ int iou_drain(iou_t *iou, const struct timespec *timeout);
 /**
  * Give the ring another size. Ops that are queued stay so, and timeouts go on; iou_fd() stays the same.
  *
- * At any time, also in callbacks, with ops in flight and everything that is registered, where the kernel can do that
- * in place (Linux 6.13, for rings that have IORING_SETUP_DEFER_TASKRUN, see iou_info(), once they have flushed or
- * run). Elsewhere the ring is built anew. Then ops that the kernel has make it -EBUSY, and so do files or buffers that were
- * registered through iou_ring(), as far as the ring's fdinfo shows them; what else was does not survive that. Files, and
- * buffers of iou_buffers_new(), that were registered through the library are taken along by Linux 6.8 and newer, before
- * that they are -EBUSY. With registered files the calling thread becomes the loop thread, as if it had flushed.
+ * On the threads engine, and where the kernel can resize in place (Linux 6.13, rings with IORING_SETUP_DEFER_TASKRUN,
+ * see iou_info(), once they have flushed or run), it works at any time: also in callbacks, with ops in flight and with
+ * everything that is registered.
+ *
+ * Otherwise a new ring is built. This fails with -EBUSY if ops are in the kernel, if files or buffers were registered
+ * through iou_ring() (as far as the ring's fdinfo shows them), or, before Linux 6.8, if files or groups of
+ * iou_buffers_new() are registered. What was registered through the library is registered with the new ring; buffers
+ * of iou_register_buffers() are pinned by both rings for a moment, and count twice for RLIMIT_MEMLOCK meanwhile.
+ * Anything else that was registered through iou_ring() is lost. With registered files the calling thread becomes the
+ * loop thread, as if it had flushed.
  *
  * @param entries as for iou_new().
  * @returns 0; or, with the ring as it was,
- *   - -EINVAL: entries is 0 or more than 32,768; -EPERM: not the loop thread;
- *   - -EBUSY: see above; or iou_free() or iou_drain() is delivering;
- *   - any errno with which iou_new() can fail; -ENOTRECOVERABLE: there was no memory to map the resized ring, nor for
- *     the old size: the ring has failed for good (see iou_run()).
+ *   - -EINVAL: entries is 0 or more than 32,768; -EPERM: not the loop thread; -EOWNERDEAD: in a forked child;
+ *   - -EBUSY: see above; the new queues could not hold what is in the old ones; or iou_free() or iou_drain() is
+ *     delivering;
+ *   - any errno with which iou_new() can fail;
+ *
+ * or, if the ring has failed for good (see iou_run()): -ENOTRECOVERABLE: there was no memory to map the resized ring,
+ * nor one of the old size; or the errno with which it failed before.
  */
 int iou_resize(iou_t *iou, unsigned entries);
 
@@ -398,8 +406,8 @@ struct io_uring *iou_ring(iou_t *iou);
 
 /** @name Files and buffers that are registered
  * What requests name by an index, so that the kernel need not look it up each time. All of it works on both engines, and
- * survives iou_resize(). The loop thread only. What a request that has begun needs stays until it has completed, whatever
- * is unregistered.
+ * survives iou_resize() (before Linux 6.8 with exceptions, see there). The loop thread only. What a request that has
+ * begun needs stays until it has completed, whatever is unregistered.
  *
  * The table of files is as well filled and emptied by requests: IORING_OP_FILES_UPDATE, and direct descriptors, which are
  * opened into a slot (io_uring_prep_openat_direct(), _accept_direct(), _multishot_accept_direct(), _socket_direct(), ...)
