@@ -386,20 +386,20 @@ int iou_drain(iou_t *iou, const struct timespec *timeout);
 int iou_resize(iou_t *iou, unsigned entries);
 
 /**
- * The ring, for what liburing registers and the library does not (files and buffers are registered with
- * iou_register_files() and its like, on either engine). Not for submitting before the first run.
- * SQEs that the program submits through it complete as foreign_cqe; they are not seen by iou_pending(), iou_resize()
- * and iou_free(), so that it is the program's to end them before. The loop thread only. Valid until iou_resize() or
- * iou_free().
+ * The ring, to register with liburing what the library does not register (files and buffers are registered with
+ * iou_register_files() and its like, on either engine). The loop thread only. Valid until iou_resize() or iou_free().
  *
- * Its ring_fd is where ring messages to this instance go (io_uring_prep_msg_ring()), which come as foreign_cqe: on either
- * engine, from its first flush or run on (-EBADFD before), and from instances on the same engine.
+ * The program may submit SQEs through it, after the first flush or run and not on the threads engine. They complete as
+ * foreign_cqe. iou_pending(), iou_resize() and iou_free() do not see them: the program must end them before.
  *
- * Their user_data, and that of ring messages (IORING_OP_MSG_RING), may be anything but the identity of an op that has
- * been submitted and not had its final callback (see sqe in iou_op_t): such a completion would count as that op's, or
- * with threads be dropped.
+ * ring_fd is the target for ring messages to this instance (io_uring_prep_msg_ring()), which arrive as foreign_cqe: on
+ * either engine, from instances on the same engine, and from its first flush or run on (-EBADFD before).
  *
- * @returns the ring; never NULL but for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
+ * The user_data of such SQEs, and of ring messages, may be anything except the identity of an op that has been
+ * submitted and not had its final callback (see sqe in iou_op_t). Such a completion would count as that op's; threads
+ * drop such a message.
+ *
+ * @returns the ring; never NULL, except for a NULL instance (EINVAL) or in a forked child (EOWNERDEAD).
  */
 struct io_uring *iou_ring(iou_t *iou);
 /** @} */
@@ -615,8 +615,8 @@ int iou_cancel_all(iou_t *iou);
 
 /**
  * Submit what is queued, now. Does not wait, unless the kernel has no memory for requests: then it tries for some 10
- * milliseconds, and leaves the rest to the next flush or turn. Ops that must wait for their turn (IOSQE_IO_DRAIN)
- * stay queued.
+ * milliseconds, and leaves the rest to the next flush or turn. Ops that must wait for others (IOSQE_IO_DRAIN) stay
+ * queued. While iou_free() or iou_drain() is delivering it does nothing, and returns 0.
  *
  * @returns 0; or
  *   - -EINVAL: an earlier call was in error, see iou_op_queue();
