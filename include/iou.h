@@ -20,8 +20,8 @@
  * # Rules that hold unless a function says otherwise
  *
  * **Errors.** Functions return 0 or a count, or a negative errno. Those that return a pointer return NULL and set
- * errno. On failure nothing has changed. NULL where a pointer is needed is -EINVAL. Nothing here prints, exits,
- * or aborts on a run-time error or on an argument that can be checked.
+ * errno. On failure nothing has changed. NULL where a pointer is needed is -EINVAL. No function prints, exits, or
+ * aborts on a run-time error or on an argument that can be checked.
  *
  * **Threads.** Everything belongs to the loop thread: the first thread that flushes or runs. Before that an instance
  * may be set up by one thread and handed to another. Any thread may call iou_quit(), iou_post(), iou_hold(),
@@ -31,28 +31,32 @@
  * iou_op_queue(), iou_async(), cancellation, ...) do not check: from another thread they are a data race. Two
  * instances never interact.
  *
- * **Callbacks.** All functions may be called from a callback but iou_run(), iou_run_once() and iou_drain(), which
- * answer -EBUSY there. A callback returns 0 (or any positive number) to go on, or a negative number to end the run
- * with it. Callbacks run one at a time on the thread that runs, never from inside the call that queued them.
+ * **Callbacks.** A callback may call all functions except iou_run(), iou_run_once() and iou_drain(), which return
+ * -EBUSY there. It returns 0 (or any positive number) to go on, or a negative number to end the run with it. Callbacks
+ * run one at a time on the thread that runs, never from inside the call that queued them.
  *
- * **Descriptors.** To close one that is the library's (a daemon that closes all from 3 on) is the program's error, all
- * the more as others may get its number. Nothing is lost then, and iou_free() works. While the numbers stay unused,
- * I/O goes on, or the run returns an error; word from other threads reaches a waiting loop late: after some seconds as
- * long as it has jobs or is held, else (iou_quit(), posts of who does not hold) with its next completion; and
- * iou_fd() may tell of nothing any more.
+ * **Descriptors.** Closing a descriptor of the library (as daemons do that close all from 3 on) is a bug in the
+ * program. If the number is not reused, no op is lost and iou_free() works, but a run may return an error, wake-ups
+ * from other threads may be delayed (by seconds while jobs or holds exist, otherwise until the next completion), and
+ * iou_fd() may stop signalling.
  *
  * **Fork.** In a forked child each call on an inherited instance returns -EOWNERDEAD (or NULL with errno set to it)
- * and does nothing, but iou_free(), which releases the child's memory and descriptors. The parent never notices.
+ * and does nothing, except iou_free() and iou_buffers_free(), which release what the child has. The parent never
+ * notices.
  *
- * **Timeouts.** Plain ones are kept by the library, in order, and reach the kernel as the time that the loop waits: an
- * IORING_OP_TIMEOUT with no flags of IOSQE but IOSQE_CQE_SKIP_SUCCESS, without a count of completions, relative on
- * CLOCK_MONOTONIC or CLOCK_REALTIME, or absolute on CLOCK_MONOTONIC; multishot ones as well. Nothing shows it but the
- * speed: results, flags, order and accuracy are the kernel's, and so is what updates, removals and cancellations find.
- * All others (linked, behind a drain, with a count, on CLOCK_BOOTTIME, absolute on CLOCK_REALTIME, not valid) are the
- * kernel's, and those that are kept become so where a linked request may be after them. The timespec is read by the
- * flush or turn that submits the op; one that cannot be read (NULL apart) may crash there, where the kernel would say
- * -EFAULT. Their callbacks come from the loop's turns, so that like other completions they wait while it is busy.
- * Requests that are submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find those that are kept.
+ * **Timeouts.** Plain timeouts are handled in user space: the library keeps them, and the kernel is told only how long
+ * to wait. A timeout is plain if it is an IORING_OP_TIMEOUT, single or multishot, that
+ *   - has no IOSQE flag except IOSQE_CQE_SKIP_SUCCESS, and no count of completions; and
+ *   - is relative on CLOCK_MONOTONIC or CLOCK_REALTIME, or absolute on CLOCK_MONOTONIC.
+ *
+ * All others (linked, behind a drain, with a count, on CLOCK_BOOTTIME, absolute on CLOCK_REALTIME, invalid) go to the
+ * engine, and plain ones are handed to it as well once a linked request may name them (to update, remove or cancel).
+ * Results, flags, order and accuracy are the kernel's either way, and other requests find a timeout as they would in
+ * the kernel. What differs is the speed, and:
+ *   - the timespec of a plain timeout is read by the flush or turn that submits the op. One that cannot be read (NULL
+ *     excepted) may crash there, where the kernel would say -EFAULT;
+ *   - callbacks of plain timeouts come from the loop's turns: like other completions they wait while the loop is busy;
+ *   - requests submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find plain timeouts.
  *
  * **Since.** Everything here first appeared in version 1.0.
  *
@@ -67,15 +71,17 @@
  * - **G6 errors.** A negative callback result ends the run; everything else stays queued, in order.
  * - **G7 quit.** iou_quit() ends a run after the callback that is running, or else the next run.
  * - **G8 cancel.** An op that is cancelled still gets its final callback: with -ECANCELED, or with its real result.
- * - **G9 free.** After iou_free() no thread runs, no descriptor is open and no buffer is written to.
+ * - **G9 free.** After iou_free() no thread of the library runs, none of its descriptors is open, and no buffer is
+ *   written to.
  * - **G10 resize.** At any time where the kernel can; a failed iou_resize() leaves the working ring as it was, except
  *   with -ENOTRECOVERABLE.
  * - **G11 multishot.** One callback per CQE; IORING_CQE_F_MORE in op->flags tells that more come.
- * - **G12 failure.** Later failures never lose an op.
+ * - **G12 failure.** If making an instance fails, nothing leaks; later failures never lose an op.
  * - **G13 no globals.** No constructors, no static mutable state, no atexit, no thread before it is needed.
- * - **G14 fork.** As said above.
+ * - **G14 fork.** As under "Fork" above.
  * - **G15 signals.** EINTR never ends a run and never reaches the caller.
- * - **G16 anywhere.** Where io_uring is missing or blocked the same program runs on threads: see @ref IOU_ENGINE_THREADS.
+ * - **G16 anywhere.** Where io_uring is missing or blocked the same program runs on threads: see @ref
+ *   IOU_ENGINE_THREADS.
  * - **G17 fairness.** A turn of the loop delivers only what was there when it began.
  */
 
@@ -91,9 +97,9 @@ extern "C" {
 
 /** The version of this header; iou_version() tells that of the library a program runs with. */
 #define IOU_VERSION_MAJOR 1
-/** Grows with what is added. */
+/** Grows when something is added. */
 #define IOU_VERSION_MINOR 0
-/** Grows with what is mended. */
+/** Grows with each release that changes nothing in the interface. */
 #define IOU_VERSION_MICRO 0
 
 /** An instance: one ring, its loop, and the worker threads that serve it. Opaque. */
