@@ -120,13 +120,13 @@ typedef struct iou_op_t {
 	 * io_uring_sqe_set_flags(). What it points to (buffers, paths, iovecs, timespecs, addresses), and the
 	 * descriptors that it names, must stay valid until the final callback: queueing does not pin them.
 	 *
-	 * iou_op_queue() sets sqe->user_data to the op's identity, for use as the target of operations that name
+	 * iou_op_queue() sets sqe->user_data to the op's identity: what iou_cancel_id() and operations that name
 	 * another one (io_uring_prep_cancel64(), _timeout_update(), _timeout_remove(), _poll_update(),
-	 * _poll_remove()) and of iou_cancel_id(). It is valid until the final callback, and another op has it
-	 * again only after 2^40 lives.
+	 * _poll_remove()) take as their target. It is valid until the final callback; no other op gets it within
+	 * 2^40 lives.
 	 */
 	struct io_uring_sqe *sqe;
-	/** What the operation came to: cqe->res, or the work function's return value. */
+	/** The result: cqe->res, or the work function's return value. */
 	int result;
 	/** cqe->flags: IORING_CQE_F_MORE, IORING_CQE_F_BUFFER and the buffer's id, IORING_CQE_F_NOTIF, ... */
 	unsigned flags;
@@ -135,14 +135,14 @@ typedef struct iou_op_t {
 /** @name Flags of iou_config_t
  * @{ */
 /**
- * Calls may come from any thread, one at a time (the program serializes them). A thread that submitted must outlive
- * its ops: from its exit on they may end with -ECANCELED, or not before something else happens to them. The ring is
- * then not a single-issuer one, and somewhat slower.
+ * Calls may come from any thread, one at a time (the program serializes them). A thread must outlive the ops it
+ * submitted. If it exits, they may end with -ECANCELED, or complete only when some unrelated event wakes them. The ring
+ * is not a single-issuer one, and somewhat slower.
  */
 #define IOU_ANY_THREAD (1U << 0)
 /** A kernel thread submits (IORING_SETUP_SQPOLL). It spins, so it doubles the CPU used; rarely worth it. */
 #define IOU_SQPOLL (1U << 1)
-/** spin_ns of iou_config_t says how long to spin, be it 0; without this flag the library's default does. */
+/** Use spin_ns of iou_config_t (which may be 0) instead of the library's default. */
 #define IOU_SPIN (1U << 4)
 /** Reserved: 128-byte SQEs; -EINVAL for now. */
 #define IOU_SQE128 (1U << 2)
@@ -151,42 +151,44 @@ typedef struct iou_op_t {
 /** @} */
 
 /** @name Engines
- * The environment variable LIBIOU_ENGINE overrides IOU_ENGINE_AUTO alone: uring, threads, or auto, which is as if it were
- * not set, as all else is. It is not read in programs that gain privileges as they start (setuid; secure_getenv(3)).
+ * The environment variable LIBIOU_ENGINE, uring or threads, overrides IOU_ENGINE_AUTO alone. Any other value (auto) is
+ * as if it were not set. It is not read in programs that gain privileges as they start (setuid; secure_getenv(3)).
  * @{ */
 /**
- * The best that works here: io_uring, or threads where the kernel refuses a ring (EPERM, EACCES, ENOSYS, ENOMEM, EINVAL,
- * EOPNOTSUPP). iou_info() tells which, and why.
+ * The best that works here: io_uring, or threads where the kernel refuses a ring (EPERM, EACCES, ENOSYS, ENOMEM,
+ * EINVAL, EOPNOTSUPP). iou_info() tells which, and why.
  */
 #define IOU_ENGINE_AUTO 0
 /** io_uring, or an error. */
 #define IOU_ENGINE_URING 1
 /**
  * Threads and epoll in user space carry out the same SQEs, with the same results. What differs:
- *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC are -EOPNOTSUPP; zero-copy sends copy;
- *   - iou_ring() is a dummy on which nothing can be registered, but by iou_register_files() and its like; its ring_fd is
- *     for ring messages alone, made by the first call, or -1 where no descriptors are to be had (the next call tries again);
- *   - ring messages (IORING_OP_MSG_RING) go to instances on threads, of any process, and neither to a kernel's ring nor from
- *     one to threads (-EBADFD). They carry no files (IORING_MSG_SEND_FD: -EOPNOTSUPP). With some hundreds that have not been
- *     taken the next one waits, and its target must not be freed meanwhile; one to an instance that was freed is -EBADFD;
- *   - @ref IOU_SPIN does not look for descriptors that become ready, only for what threads have done;
- *   - ops move on only while the loop runs (or iou_fd() is served), but for those that a thread is at;
+ *   - IORING_OP_URING_CMD and IORING_OP_RECV_ZC end with -EOPNOTSUPP; zero-copy sends copy;
+ *   - iou_ring() returns a dummy: nothing can be registered through it, only with iou_register_files() and its like.
+ *     Its ring_fd serves ring messages alone; it is made by the first call, or -1 if no descriptor is available (the
+ *     next call tries again);
+ *   - ring messages (IORING_OP_MSG_RING) reach only instances on threads, in any process; those to a kernel's ring, or
+ *     from one to threads, end with -EBADFD. They carry no files (IORING_MSG_SEND_FD: -EOPNOTSUPP). If the target has
+ *     some hundreds to take, the next one waits, and the target must not be freed meanwhile. One to an instance that
+ *     was freed ends with -EBADFD;
+ *   - @ref IOU_SPIN does not spin for descriptors that become ready, only for what threads have done;
+ *   - ops make progress only while the loop runs (or iou_fd() is served), except those that a thread works on;
  *   - IORING_OP_FSYNC writes back the whole file, whatever range it is given;
  *   - IORING_CQE_F_SOCK_NONEMPTY is never set;
- *   - where kcmp(2) is forbidden, cancellation by descriptor knows a file by that number, and not by its duplicates, of
- *     which registered ones are some;
- *   - where no thread can be had the loop does what a file takes, and waits for it; what may wait for ever (futexes)
- *     ends with -EAGAIN or -ENOMEM;
- *   - timeouts by other clocks than CLOCK_MONOTONIC do not notice that a clock is set while they wait;
- *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels) that somebody else empties at that very
- *     moment keeps its thread, and iou_free() with it, until there is more.
+ *   - where kcmp(2) is forbidden, cancellation by descriptor matches the number alone, not duplicates of the descriptor
+ *     (registered files are duplicates);
+ *   - if no thread can be started, the loop itself does what would block on a file, and blocks; what may wait for ever
+ *     (futexes) ends with -EAGAIN or -ENOMEM;
+ *   - timeouts on clocks other than CLOCK_MONOTONIC do not notice that the clock is set while they wait;
+ *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels), if somebody else empties the
+ *     device at that very moment, keeps its thread, and iou_free() with it, until there is more to read.
  */
 #define IOU_ENGINE_THREADS 2
 /** @} */
 
 /**
- * How to make an instance. Zero it, set size to sizeof(iou_config_t), then what matters: all-zero but for size is the
- * sane default. A shorter size than version 1.0's is EINVAL; in a longer one the tail that the library does not know
+ * How to make an instance. Zero it, set size to sizeof(iou_config_t), then what matters: all zero except size is the
+ * sane default. A size shorter than version 1.0's is EINVAL; in a longer one the tail that the library does not know
  * must be zero (else E2BIG).
  */
 typedef struct iou_config_t {
@@ -200,7 +202,7 @@ typedef struct iou_config_t {
 	 * negative result ends the run. NULL: they are counted (iou_stats_t) and dropped.
 	 */
 	int (*foreign_cqe)(const struct io_uring_cqe *cqe, void *foreign_cqe_data);
-	void *foreign_cqe_data; /**< what it is given */
+	void *foreign_cqe_data; /**< passed to foreign_cqe */
 	/** SQ entries, rounded up to a power of two; at most 32,768; 0: 128. */
 	uint32_t entries;
 	/** CQ entries, rounded up likewise, not fewer than entries; at most 65,536; 0: twice the SQ's. */
@@ -209,22 +211,21 @@ typedef struct iou_config_t {
 	uint32_t flags;
 	/** IOU_ENGINE_*. */
 	uint32_t engine;
-	/** At most so many worker threads, up to 4,096; 0: one per CPU this process may use (affinity, cgroup quota). */
+	/** The most worker threads, up to 4,096; 0: one per CPU this process may use (affinity, cgroup quota). */
 	uint32_t workers;
 	/**
-	 * Limits of the threads that carry out SQEs which cannot be had without blocking: the kernel's own for the owner
-	 * (IORING_REGISTER_IOWQ_MAX_WORKERS), or the threads engine's, named iou-io. For files, and for all else. 0: the
-	 * kernel's, or with threads four per CPU and 1,024.
+	 * Limits for the threads that run requests which would block: the kernel's io-wq workers
+	 * (IORING_REGISTER_IOWQ_MAX_WORKERS), or iou-io on the threads engine. Bounded: regular files and paths;
+	 * unbounded: everything else. 0: the kernel's default; on threads 4 per CPU and 1,024.
 	 */
 	uint32_t iowq_bounded;
-	uint32_t iowq_unbounded; /**< for all else */
+	uint32_t iowq_unbounded; /**< see iowq_bounded */
 	/**
-	 * With IOU_SPIN: for how long, in nanoseconds and at most 1,000,000,000, to look before going to sleep; 0: not at
-	 * all. To sleep and be woken takes tens of microseconds. A worker looks for a job, and a loop for a job that is
-	 * about to end, while the other is at work on another CPU; with IOU_SPIN a loop looks for anything that it waits
-	 * for, be that from its own CPU's other threads. None does where it was in vain the last time, nor for jobs where
-	 * the process may use one CPU only, nor at all where there is one. Without IOU_SPIN: must be zero (else EINVAL),
-	 * and it is 50,000.
+	 * How long to busy-wait before sleeping (ns, at most 10^9; 0: never); to sleep and be woken takes tens of
+	 * microseconds. Without IOU_SPIN it must be 0 (else EINVAL), and 50,000 is used, for jobs only: a worker spins
+	 * for the next job, a loop for a job about to finish, when the other runs on another CPU. With IOU_SPIN a loop
+	 * spins for any event. Spinning is skipped after an unsuccessful spin, for jobs if the process may run on only
+	 * one CPU, and always on one-CPU machines.
 	 */
 	uint32_t spin_ns;
 	/** Must be zero (else EINVAL). */
@@ -239,7 +240,7 @@ typedef struct iou_info_t {
 	const char *reason;
 	/** IOU_ENGINE_URING or IOU_ENGINE_THREADS. */
 	uint32_t engine;
-	/** The errno with which the kernel refused a ring; 0 where it did not. */
+	/** The errno with which the kernel refused a ring; 0: it did not, or was not asked. */
 	int32_t engine_error;
 	/** IORING_SETUP_* flags that the ring was made with. */
 	uint32_t ring_flags;
@@ -248,9 +249,9 @@ typedef struct iou_info_t {
 	/** Sizes of the two queues. */
 	uint32_t sq_entries;
 	uint32_t cq_entries; /**< of completions */
-	/** At most so many worker threads, and how many have been started. */
+	/** The most worker threads there may be, and how many have been started. */
 	uint32_t workers;
-	uint32_t workers_started; /**< until now */
+	uint32_t workers_started; /**< so far */
 } iou_info_t;
 
 /** What iou_stats() tells. Set size to sizeof(iou_stats_t) before the call. */
@@ -264,10 +265,10 @@ typedef struct iou_stats_t {
 	uint64_t ops_queued;    /**< queued, not yet submitted */
 	uint64_t ops_submitted; /**< submitted, final completion not yet delivered */
 	uint64_t ops_waiting;   /**< jobs no worker has begun */
-	uint64_t ops_working;   /**< jobs a worker is at */
+	uint64_t ops_working;   /**< jobs a worker is running */
 	uint64_t ops_finished;  /**< jobs done, not yet seen by the loop */
-	uint64_t ops_completed; /**< result is there, callback due or running */
-	/** How many of each there have been. */
+	uint64_t ops_completed; /**< result known, callback due or running */
+	/** How many of each so far. */
 	uint64_t n_submitted; /**< SQEs given to the kernel, the library's own among them */
 	uint64_t n_enters;    /**< calls of io_uring_enter() */
 	uint64_t n_cqes;      /**< CQEs taken from the ring */
@@ -302,15 +303,15 @@ iou_t *iou_new(unsigned entries);
  *
  * @param config what to make; not kept.
  * @returns the instance, to be given to iou_free(); or NULL with errno:
- *   - EINVAL: config is NULL or too short, a value is out of range, or a flag or reserved field is set that must not
- *     be;
+ *   - EINVAL: config is NULL or too short, a value is out of range, or an unknown flag or a reserved field is set;
  *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
  *     4,096);
- *   - EMFILE, ENFILE: no descriptors; ENOMEM: no memory, or no more of it may be locked (RLIMIT_MEMLOCK). Rings count as
- *     such before Linux 5.12, and on 6.18 again, and when they have been freed for some milliseconds more: for those it
- *     waits, up to a quarter of a second;
- *   - with IOU_ENGINE_URING, ENOSYS, EPERM, EACCES, EOPNOTSUPP: the kernel has no io_uring, or refuses it here (seccomp,
- *     kernel.io_uring_disabled); any other errno of io_uring_setup(2).
+ *   - EMFILE, ENFILE: no descriptor is left in the process, or in the system;
+ *   - ENOMEM: no memory, or no more of it may be locked (RLIMIT_MEMLOCK). Rings count as locked memory before Linux
+ *     5.12, and on 6.18, and still for some milliseconds after they are freed; this waits up to 250 ms for that;
+ *   - with IOU_ENGINE_URING, ENOSYS: the kernel has no io_uring, or one from before Linux 5.5; EPERM: seccomp or
+ *     kernel.io_uring_disabled forbids it; EACCES: a security module does; EOPNOTSUPP: a seccomp filter says so;
+ *   - any other errno of io_uring_setup(2).
  */
 iou_t *iou_new_with(const iou_config_t *config);
 
