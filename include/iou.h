@@ -323,44 +323,43 @@ iou_t *iou_new_with(const iou_config_t *config);
  * has no bound that the library could set (a read from a dead server, SEND_ZC to a peer that never reads);
  * iou_drain() has one. Ops that were allocated and never queued are freed without a callback.
  *
- * Where the ring cannot be used any more (it has failed, see iou_run(), or the loop thread has exited) and has ops in
- * flight, it is closed, the kernel is given a tenth of a second to cancel them, and their callbacks are told
- * -ECANCELED. No kernel tells whether it has let go of such an op's memory: what a disk still writes to should be
- * kept for longer. Where it refuses io_uring_register(2) as well, it lets go of the ring, and of what its own threads
- * are at (IOSQE_ASYNC), only when the loop thread exits.
+ * If the ring cannot be used any more (it has failed, see iou_run(), or the loop thread has exited) and has ops in
+ * flight, it is closed, the kernel gets a tenth of a second to cancel them, and their callbacks see -ECANCELED. The
+ * kernel offers no way to learn when the memory of such ops is safe; keep buffers of disk I/O longer. If
+ * io_uring_register(2) is refused too, the ring and its IOSQE_ASYNC work live until the loop thread exits.
  *
- * During this delivery nothing new starts: iou_op_new(), iou_async(), iou_op_async(), iou_post() and iou_hold() fail
- * with ESHUTDOWN; an op queued again in its final callback is recycled without another; one that was allocated
- * earlier and is queued now gets -ECANCELED; results of callbacks, and iou_quit(), are ignored; iou_run(),
- * iou_run_once(), iou_drain() and iou_resize() give -EBUSY.
+ * During this delivery nothing new starts: iou_op_new(), iou_async(), iou_op_async(), iou_post(), iou_hold() and
+ * registration fail with ESHUTDOWN; an op queued again in its final callback is recycled without another callback; one
+ * that was allocated earlier and is queued now ends with -ECANCELED; iou_flush() does nothing; results of callbacks,
+ * and iou_quit(), are ignored; iou_run(), iou_run_once(), iou_drain() and iou_resize() return -EBUSY.
  *
  * **From a callback** it returns NULL, and is carried out when the outermost run returns; that returns -ECANCELED.
  *
  * **Threads.** The loop thread; any thread if none has flushed or run yet, if the loop thread has exited, or with
  * IOU_ANY_THREAD. From another thread while the loop thread lives: only if nothing is in flight. A thread that holds
  * (iou_hold()) may call iou_post() and, last, iou_release(), and iou_free() may follow as soon as the run has
- * returned: it waits until such calls have left the library, likewise iou_quit(). A call that begins later is the
- * caller's error.
+ * returned: it waits until such calls, and those of iou_quit(), have left the library. A call that begins after
+ * iou_free() is a bug in the program.
  *
- * **Fork.** In a child it releases what the child has of the instance. A child that neither calls it nor execve() keeps
- * the ring open: when the parent frees the instance everything in flight ends all the same, but an idle thread of the
- * kernel's (iou-wrk) can stay with the parent for as long.
+ * **Fork.** In a child it releases what the child has of the instance. A child that calls neither this nor execve()
+ * keeps the ring open: when the parent frees the instance everything in flight ends all the same, but an idle io-wq
+ * thread (iou-wrk) of the kernel may stay with the parent until the child closes the ring.
  *
  * @param iou the instance; NULL is fine.
  * @returns NULL; or iou itself, with nothing freed and errno EBUSY: ops are in flight that belong to another live
- * thread.
+ *          thread.
  */
 iou_t *iou_free(iou_t *iou);
 
 /**
- * Cancel everything and deliver it, within a bound. The rules of delivery are those of iou_free(), but that posts and
- * holds are still accepted; holds are not waited for. iou_quit() is kept for the next run. Afterwards the instance is
- * usable.
+ * Cancel everything and deliver it, within a bound. The rules of delivery are those of iou_free(), except that posts
+ * and holds are still accepted; holds are not waited for. A call of iou_quit() is kept for the next run. Afterwards the
+ * instance is usable.
  *
  * @param timeout at most this long, relative, CLOCK_MONOTONIC; NULL: for as long as it takes.
  * @returns 0: no op and no job is left; or
- *   - -ETIME: some would not end in time; they stay in flight, cancelled;
- *   - -EINVAL: timeout is not a time; -EPERM: not the loop thread; -EBUSY: called from a callback;
+ *   - -ETIME: some did not end in time; they stay in flight, cancelled;
+ *   - -EINVAL: timeout is not a valid time; -EPERM: not the loop thread; -EBUSY: called from a callback;
  *   - -ECANCELED: a callback called iou_free(): the instance is gone;
  *   - as iou_run() otherwise.
  */
@@ -667,9 +666,9 @@ int iou_run_once(iou_t *iou, const struct timespec *timeout);
 int iou_pending(iou_t *iou);
 
 /**
- * End the current run after the callback that is running, or the next run if none is. Consumed when it does; what is
- * queued stays so, and what is in flight goes on. Any thread, and signal handlers. Two before a run ends count as
- * one.
+ * End the current run after the callback that is running, or the next run if none is under way. The run that ends
+ * consumes the request; two before that count as one. What is queued stays queued, and what is in flight goes on. Any
+ * thread, and signal handlers. Do not call it once iou_free() has begun: reset the signal handler first.
  *
  * @returns 0; or -EINVAL, -EOWNERDEAD.
  */
@@ -729,25 +728,25 @@ int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *w
  * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what was written before. Any
  * thread; not signal handlers.
  *
- * A post that has not been delivered keeps iou_run() going, but a loop that has ended is not started by it: a thread
- * that will post calls iou_hold() first, or has somebody do so for it.
+ * A post that has not been delivered keeps iou_run() going, but does not start a run: the program takes a hold
+ * (iou_hold()) for a thread that will post.
  *
  * @returns 0; or -ENOMEM: no memory; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
  */
 int iou_post(iou_t *iou, int (*cb)(void *cb_data), void *cb_data);
 
 /**
- * Keep iou_run() alive until iou_release() has been called as often. Any thread; not signal handlers.
+ * Keep iou_run() alive until iou_release() has been called the same number of times. Any thread; not signal handlers.
  *
- * @returns 0; or -EOVERFLOW: held INT_MAX times; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
+ * @returns 0; or -EOVERFLOW: there are INT_MAX holds; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
  */
 int iou_hold(iou_t *iou);
 
 /**
- * Undo one iou_hold(). Any thread; not signal handlers. iou_free() may follow in the loop thread as soon as the run
- * has returned, also while this call is still returning.
+ * Undo one iou_hold(). Any thread; not signal handlers. The loop thread may call iou_free() as soon as the run has
+ * returned, even while this call is still returning.
  *
- * @returns 0; or -EINVAL: nothing is held; -EOWNERDEAD.
+ * @returns 0; or -EINVAL: there is no hold; -EOWNERDEAD.
  */
 int iou_release(iou_t *iou);
 /** @} */
