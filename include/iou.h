@@ -411,31 +411,33 @@ struct io_uring *iou_ring(iou_t *iou);
 /** @} */
 
 /** @name Files and buffers that are registered
- * What requests name by an index, so that the kernel need not look it up each time. All of it works on both engines, and
- * survives iou_resize() (before Linux 6.8 with exceptions, see there). The loop thread only. What a request that has
- * begun needs stays until it has completed, whatever is unregistered.
+ * Files and buffers that requests name by an index, so that the kernel need not look them up each time. All of this
+ * works on both engines, and survives iou_resize() (before Linux 6.8 with exceptions, see there). The loop thread only.
+ * Whatever is unregistered, a request that has begun keeps what it needs until it has completed.
  *
- * The table of files is as well filled and emptied by requests: IORING_OP_FILES_UPDATE, and direct descriptors, which are
- * opened into a slot (io_uring_prep_openat_direct(), _accept_direct(), _multishot_accept_direct(), _socket_direct(), ...)
- * and closed in it (io_uring_prep_close_direct()). Threads keep a descriptor of their own for each file, which counts
- * for RLIMIT_NOFILE.
+ * Requests fill and empty the table of files too: IORING_OP_FILES_UPDATE, and direct descriptors, which are opened
+ * into a slot (io_uring_prep_openat_direct(), _accept_direct(), _multishot_accept_direct(), _socket_direct(), ...) and
+ * closed in it (io_uring_prep_close_direct()). The threads engine keeps a descriptor of its own for each file, which
+ * counts for RLIMIT_NOFILE.
  *
- * The errnos below are the kernel's; all of these also return
- *   - -EINVAL for a NULL instance, -EPERM: not the loop thread, -EOWNERDEAD: in a forked child;
- *   - -ESHUTDOWN, where something is to be registered: iou_free() or iou_drain() is delivering;
- *   - any other errno: the ring has failed for good (see iou_run()).
+ * The errnos below are the kernel's. All of these functions also return
+ *   - -EINVAL: iou is NULL; -EPERM: not the loop thread; -EOWNERDEAD: in a forked child;
+ *   - any other errno: the ring has failed for good (see iou_run());
+ *
+ * and those that register return -ESHUTDOWN while iou_free() or iou_drain() is delivering.
  * @{ */
 
 /**
- * Register files: requests with IOSQE_FIXED_FILE have a slot of the table, from 0 on, in place of a descriptor. The
- * descriptors may be closed then.
+ * Register files: requests with IOSQE_FIXED_FILE name a slot of this table, from 0 on, instead of a descriptor. The
+ * descriptors may be closed afterwards.
  *
- * @param fds n descriptors, -1 where a slot is to be empty; NULL: all are. Not kept.
+ * @param fds n descriptors; -1: an empty slot; NULL: all slots are empty. Not kept.
  * @param n how many slots.
  * @returns 0; or
  *   - -EBUSY: some are registered already; -EINVAL: n is 0;
  *   - -EBADF: one is no descriptor, or that of a ring, or was opened with O_PATH;
- *   - -EMFILE: n is more than RLIMIT_NOFILE or 1,048,576; with threads also: no more descriptors; -ENOMEM: no memory.
+ *   - -EMFILE: n is more than RLIMIT_NOFILE or 1,048,576; on threads also: no descriptor is left;
+ *   - -ENOMEM: no memory.
  */
 int iou_register_files(iou_t *iou, const int *fds, unsigned n);
 
@@ -443,11 +445,12 @@ int iou_register_files(iou_t *iou, const int *fds, unsigned n);
  * Replace n of the registered files, from slot offset on.
  *
  * @param fds n descriptors; -1: empty the slot; IORING_REGISTER_FILES_SKIP: leave it.
- * @returns how many were replaced or left: n, or fewer where there was no more memory or descriptors, or one was of a
- *          kind that cannot be registered; or
- *   - -ENXIO: no files are registered; -EINVAL: the table is not so long, fds is NULL or n is 0; -EOVERFLOW;
+ * @returns how many were replaced or left: n, or fewer if memory or descriptors ran out, or one cannot be registered (a
+ *          ring's, or opened with O_PATH); or
+ *   - -ENXIO: no files are registered;
+ *   - -EINVAL: offset + n exceeds the table, fds is NULL, or n is 0; -EOVERFLOW: offset + n exceeds 32 bits;
  *   - -EBADF: one is no descriptor, and nothing was replaced; or the first cannot be registered, and its slot is empty;
- *   - -EMFILE, -ENOMEM as above.
+ *   - -ENOMEM: no memory; -EMFILE: on threads, no descriptor is left.
  */
 int iou_register_files_update(iou_t *iou, unsigned offset, const int *fds, unsigned n);
 
@@ -459,19 +462,18 @@ int iou_register_files_update(iou_t *iou, unsigned offset, const int *fds, unsig
 int iou_unregister_files(iou_t *iou);
 
 /**
- * Register buffers for io_uring_prep_read_fixed(), io_uring_prep_write_fixed() and their like, which name one by its
- * buf_index, from 0 on, and any part of its memory. The memory is the program's, and has to stay until it is unregistered
- * and the last request has had its final callback. The kernel pins it, which may count for RLIMIT_MEMLOCK.
+ * Register buffers for io_uring_prep_read_fixed(), io_uring_prep_write_fixed() and their like, which name a buffer by
+ * its buf_index, from 0 on, and any part of its memory. The memory is the program's, and has to stay until it is
+ * unregistered and the last request has had its final callback. The kernel pins it, which may count for RLIMIT_MEMLOCK.
  *
- * @param iovecs n buffers; a base of NULL and a length of 0 leave one out. Not kept.
+ * @param iovecs n buffers; a base of NULL and a length of 0: none with this index. Not kept.
  * @param n how many; at most 16,384.
  * @returns 0; or
  *   - -EBUSY: some are registered already; -EINVAL: iovecs is NULL, or n is 0 or too large;
- *   - -EFAULT: memory cannot be written to (threads look at both ends only), a length is 0 or more than 1 GiB;
- *     -EOVERFLOW;
- *   - -EFAULT, by older kernels -EOPNOTSUPP: memory is that of a file on a disk, mapped and shared (threads take it);
- *   - -ENOMEM: no memory, or more than may be locked. Where that is for what has been freed lately it waits, as
- *     iou_new_with() does.
+ *   - -EFAULT: memory cannot be written to (threads check both ends only), a length is 0 or more than 1 GiB, or memory
+ *     is a MAP_SHARED mapping of a file on a disk (-EOPNOTSUPP on older kernels; accepted by threads);
+ *   - -EOVERFLOW: a buffer exceeds the address space;
+ *   - -ENOMEM: no memory, or more than may be locked; this waits for what was freed lately, as iou_new_with() does.
  */
 int iou_register_buffers(iou_t *iou, const struct iovec *iovecs, unsigned n);
 
@@ -483,40 +485,41 @@ int iou_register_buffers(iou_t *iou, const struct iovec *iovecs, unsigned n);
 int iou_unregister_buffers(iou_t *iou);
 
 /**
- * Provided buffers: a group, of which each receive or read takes one when there is something to put into it. Opaque.
+ * A group of provided buffers: each receive or read takes one when it has data to put there. Opaque.
  */
 typedef struct iou_buffers_t iou_buffers_t;
 
 /**
- * Provide n buffers of so many bytes. Requests with IOSQE_BUFFER_SELECT and this group in sqe->buf_group (recv, recvmsg,
- * read, and their multishot kinds) take one each: IORING_CQE_F_BUFFER in op->flags says that there is one, and
- * op->flags >> IORING_CQE_BUFFER_SHIFT is its id. A request that finds none ends with -ENOBUFS, and may be queued again
- * when some have been recycled.
+ * Provide n buffers of size bytes each. Requests with IOSQE_BUFFER_SELECT and this group in sqe->buf_group (recv,
+ * recvmsg, read, and their multishot kinds) take one each: IORING_CQE_F_BUFFER in op->flags says that one was taken,
+ * and op->flags >> IORING_CQE_BUFFER_SHIFT is its id. A request that finds none ends with -ENOBUFS, and may be queued
+ * again when some have been recycled.
  *
- * The memory is the library's. Who made it frees it with iou_buffers_free(), before iou_free() or after it: what was
- * received can be read until then.
+ * The memory is the library's. The program frees it with iou_buffers_free(), before iou_free() or after it: until then
+ * what was received can be read.
  *
- * @param group 0 to 65,535; no other buffers are provided with it.
+ * @param group 0 to 65,535; not in use for other buffers.
  * @param n how many; 1 to 32,768.
- * @param size of each, in bytes; up to INT_MAX.
+ * @param size of each, in bytes; 1 to INT_MAX.
  * @param buffers set to the group; on failure it is left alone.
  * @returns 0; or
- *   - -EINVAL: a value is out of range, or buffers is NULL; -EEXIST: there is such a group;
+ *   - -EINVAL: a value is out of range, or buffers is NULL; -EEXIST: the group is in use;
  *   - -EOPNOTSUPP: the kernel does not have this (before Linux 5.19; IORING_OP_PROVIDE_BUFFERS works from 5.7 on);
  *   - -ENOMEM: no memory.
  */
 int iou_buffers_new(iou_t *iou, unsigned group, unsigned n, size_t size, iou_buffers_t **buffers);
 
 /**
- * Where the buffer is that has this id: aligned to 64 bytes. Also after iou_free(), and then in any thread.
+ * The address of the buffer with this id, aligned to 64 bytes. Works after iou_free() too, and then in any thread.
  *
- * @returns it; or NULL with errno EINVAL: buffers is NULL, or there is no such id; EOWNERDEAD: in a forked child.
+ * @returns the address; or NULL with errno EINVAL: buffers is NULL, or there is no such id; EOWNERDEAD: in a forked
+ *          child.
  */
 void *iou_buffers_at(const iou_buffers_t *buffers, unsigned id);
 
 /**
  * Give a buffer back to the group, for other requests to take. It must have come with a completion, and not have been
- * given back since: two requests might else have it at once.
+ * given back since: otherwise two requests may get it at once.
  *
  * @returns 0; or -EINVAL: buffers is NULL, or there is no such id; -ESHUTDOWN: after iou_free(); -EOWNERDEAD.
  */
@@ -527,9 +530,11 @@ int iou_buffers_recycle(iou_buffers_t *buffers, unsigned id);
  * child has of it.
  *
  * @param buffers NULL is fine.
- * @returns 0; or, with nothing changed, -EBUSY: an op that takes from this group has been submitted and not had its final
- *          callback (cancel it, and free the group when that has come); -EPERM: not the loop thread; any other errno: the
- *          ring has failed, or is not to be had any more: free the group after iou_free().
+ * @returns 0; or, with nothing changed,
+ *   - -EBUSY: an op that takes from this group has been submitted and not had its final callback (cancel it, and free
+ *     the group after that callback);
+ *   - -EPERM: not the loop thread;
+ *   - any other errno: the ring has failed or was closed: free the group after iou_free().
  */
 int iou_buffers_free(iou_buffers_t *buffers);
 /** @} */
