@@ -555,31 +555,31 @@ iou_op_t *iou_op_new(iou_t *iou);
 /**
  * Queue an op. It reaches the kernel with the next iou_flush() or turn of the loop, in queueing order.
  *
- * The op must be new, or in its final callback. There, with the SQE untouched, this repeats the operation; before
- * another is prepared in it call iou_op_reset(). Flags of the SQE with a meaning of their own here:
- *   - IOSQE_IO_LINK, IOSQE_IO_HARDLINK: chains are never split; one that is open when a flush or the turn submits
- *     ends there, as in the kernel; one longer than the ring makes the ring grow as by iou_resize(), or ends with
- *     -E2BIG where it cannot;
- *   - IOSQE_IO_DRAIN: this op (or its whole chain) and all behind it wait until every op queued before has
- *     completed; jobs do not count. Carried out by the library;
- *   - IOSQE_CQE_SKIP_SUCCESS: success recycles the op without a callback, failure and cancellation call it, and the
- *     ops linked behind a failure each get their own. Failure is what it is for the kernel's links: a negative
- *     result, or a short transfer (read, write and their variants, splice, tee, and send or recv with MSG_WAITALL).
- *     Carried out by the library.
+ * The op must be new, or in its final callback. In the latter case, with the SQE untouched, this repeats the operation;
+ * call iou_op_reset() before another operation is prepared in the op. Flags of the SQE that the library handles:
+ *   - IOSQE_IO_LINK, IOSQE_IO_HARDLINK: chains are never split. One that is open when a flush or turn submits ends
+ *     there, as in the kernel. For one longer than the ring the ring grows, as by iou_resize(); if it cannot, the ops
+ *     of the chain end with -E2BIG;
+ *   - IOSQE_IO_DRAIN: this op (or its whole chain) and all ops behind it wait until every op queued before has
+ *     completed; jobs do not count. The library does this itself;
+ *   - IOSQE_CQE_SKIP_SUCCESS: on success the op is recycled without a callback. On failure or cancellation it gets its
+ *     callback, and so does each op linked behind it. Failure is what breaks a link in the kernel: a negative result,
+ *     or a short transfer (read, write and their variants, splice, tee, and send or recv with MSG_WAITALL). The library
+ *     does this itself.
  *
  * IORING_POLL_UPDATE_USER_DATA completes with -EINVAL, since identities belong to the library.
  *
  * **A call in error** (op or cb NULL, op neither new nor in its final callback) has no effect and is remembered: the
- * next iou_flush(), iou_run() or iou_run_once() returns -EINVAL once, before anything else.
+ * next iou_flush(), iou_run() or iou_run_once() returns -EINVAL once, before it does anything else.
  *
  * @param cb called on the loop for each completion, with cb_data; see "Callbacks" at the top.
  */
 void iou_op_queue(iou_t *iou, iou_op_t *op, int (*cb)(void *cb_data), void *cb_data);
 
 /**
- * Make a new op's SQE, or that of one in its final callback, all zero. Needed before another operation is prepared in
- * an op: from liburing 2.6 on io_uring_prep_*() leaves flags, ioprio, buf_index, personality, file_index and more
- * alone. A call in error is remembered as by iou_op_queue().
+ * Zero the SQE of a new op, or of one in its final callback. Needed before another operation is prepared in an op: from
+ * liburing 2.6 on io_uring_prep_*() leaves flags, ioprio, buf_index, personality, file_index and more alone. A call in
+ * error is remembered as by iou_op_queue().
  */
 void iou_op_reset(iou_t *iou, iou_op_t *op);
 
@@ -590,16 +590,16 @@ void iou_op_reset(iou_t *iou, iou_op_t *op);
 void iou_op_free(iou_t *iou, iou_op_t *op);
 
 /**
- * Try to cancel an op. The truth is the op's own final callback: -ECANCELED, or its real result. An op that has not
- * been submitted, a timeout that the library keeps, or a job of iou_op_async() that has not started, always ends with
- * -ECANCELED, and as in the kernel so do the ops linked behind it (IOSQE_IO_LINK). For others the attempt reaches the
- * kernel like an op that is queued now.
+ * Try to cancel an op. What came of it is told by the op's own final callback: -ECANCELED, or its real result. An op
+ * that has not been submitted, a timeout that the library keeps (see "Timeouts" at the top), and a job of
+ * iou_op_async() that has not started always end with -ECANCELED, and as in the kernel so do the ops linked behind them
+ * (IOSQE_IO_LINK). For others the attempt reaches the kernel as if it were an op queued now.
  *
  * @returns 0: an attempt was made; or
  *   - -EALREADY: its work is running, or it has ended and its callback is due;
- *   - -ENOENT: it is in its final callback, or was recycled (if it already lives another life this cannot be told:
- *     keep op->sqe->user_data and use iou_cancel_id() where that may happen);
- *   - -EINVAL: it was never queued; -ENOMEM: no memory for the request; -EOWNERDEAD.
+ *   - -ENOENT: it is in its final callback, or was recycled (if it already lives another life, nobody can tell: keep
+ *     op->sqe->user_data and use iou_cancel_id() where that may happen);
+ *   - -EINVAL: it was never queued, or is NULL; -ENOMEM: no memory for the request; -EOWNERDEAD.
  */
 int iou_op_cancel(iou_t *iou, iou_op_t *op);
 
@@ -612,9 +612,9 @@ int iou_op_cancel(iou_t *iou, iou_op_t *op);
 int iou_cancel_id(iou_t *iou, __u64 user_data);
 
 /**
- * Try to cancel all ops, and jobs of iou_op_async(). Jobs of iou_async() have no way to tell that their work did not
- * run, so they are left alone, and so are posts. An op that a former call did not end counts again. SQEs that were
- * submitted through iou_ring() may be cancelled as well.
+ * Try to cancel all ops, and jobs of iou_op_async(). Jobs of iou_async() are left alone, since they have no way to tell
+ * that their work did not run, and so are posts. An op still in flight from an earlier call is counted again. SQEs that
+ * were submitted through iou_ring() may be cancelled too.
  *
  * @returns how many attempts were made; or -EINVAL, -EOWNERDEAD.
  */
@@ -638,16 +638,17 @@ int iou_flush(iou_t *iou);
 
 /**
  * Drive everything until nothing is left to do (see iou_pending()), a callback returns a negative number, or
- * iou_quit(). Afterwards it may be called again, and goes on where it ended.
+ * iou_quit() is called. Afterwards it may be called again, and goes on where it stopped.
  *
- * @returns 0: nothing is left, or quit (iou_pending() tells them apart); or
- *   - the negative result of a callback; of a job of iou_async() likewise, after its completion callback has run (if
- *     that is negative too, the job's counts);
+ * @returns 0: nothing is left, or iou_quit() was called (iou_pending() tells which); or
+ *   - the negative result of a callback, or of the work of iou_async() after its completion callback has run (if that
+ *     is negative too, the work's result counts);
  *   - -EINVAL: an earlier call was in error, see iou_op_queue();
  *   - -EPERM: not the loop thread; -EBUSY: called from a callback; -EOWNERDEAD: in a forked child;
  *   - -ECANCELED: a callback called iou_free(): the instance is gone;
- *   - -EBADR: the kernel has dropped completions for want of memory; or another errno of io_uring_enter(2) that
- *     repeating cannot mend. From then on each run returns it, and iou_free() is all that works.
+ *   - -EBADR: the kernel dropped completions for lack of memory; or another errno of io_uring_enter(2) for which
+ *     repeating the call is no use: the ring has failed for good. From then on each run returns that errno, and only
+ *     iou_free() works.
  */
 int iou_run(iou_t *iou);
 
@@ -657,8 +658,8 @@ int iou_run(iou_t *iou);
  *
  * @param timeout wait at most this long, relative, CLOCK_MONOTONIC; NULL: for as long as it takes; {0, 0}: do not
  * wait.
- * @returns how many callbacks were run (0: time out, quit, or nothing to wait for); or as iou_run(), and -EINVAL:
- *          timeout is not a time.
+ * @returns how many callbacks were run (0: time out, quit, or nothing to wait for); or a negative number as iou_run(),
+ *          and -EINVAL: timeout is not a valid time.
  */
 int iou_run_once(iou_t *iou, const struct timespec *timeout);
 
@@ -680,24 +681,25 @@ int iou_pending(iou_t *iou);
 int iou_quit(iou_t *iou);
 
 /**
- * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event): readable, level-triggered, whenever
- * iou_run_once() would run a callback; now and then also when it finds none to run, and until it has looked. Made on
- * the first call; the same descriptor and open file for the life of the instance, across iou_resize(). The library's:
- * do not close or read it. After queueing or cancelling outside callbacks call iou_flush().
+ * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event). It is readable, level-triggered, whenever
+ * iou_run_once() would run a callback. It may also be readable spuriously, and stays so until iou_run_once() has been
+ * called. It is made by the first call, and stays the same descriptor and open file for the life of the instance,
+ * across iou_resize(). It belongs to the library: do not close or read it. After queueing or cancelling outside
+ * callbacks call iou_flush().
  *
  * @returns the descriptor; or
  *   - -ENOMEM, -EMFILE, -ENFILE, -ENOSPC: see eventfd(2), timerfd_create(2), epoll_create1(2) and epoll_ctl(2);
- *   - -EBUSY: the program has registered an eventfd with the ring, which the library would need to do;
+ *   - -EBUSY: the program has registered an eventfd with the ring, where the library needs one of its own;
  *   - -EINVAL, -EOWNERDEAD; any other errno: the ring has failed for good (see iou_run()).
  */
 int iou_fd(iou_t *iou);
 /** @} */
 
 /** @name CPU-bound work
- * Jobs run on worker threads, which are started as they are needed, block all signals, and are named iou-worker.
- * A job starts when it is queued, not at the next flush. It sees what was written before it was queued, and the callback
- * what the job wrote; jobs may end in any order. A job may call iou_quit(), iou_post(), iou_hold() and
- * iou_release(). One that forks must not return in the child.
+ * Jobs run on worker threads, which are started as needed, block all signals, and are named iou-worker. A job may start
+ * as soon as it is queued, not at the next flush. It sees what was written before it was queued, and its callback sees
+ * what the job wrote. Jobs may end in any order. A job may call iou_quit(), iou_post(), iou_hold() and iou_release().
+ * One that forks must not return in the child.
  * @{ */
 
 /**
@@ -719,8 +721,8 @@ int iou_async(iou_t *iou, int (*async_cb)(void *async_cb_data), void *async_cb_d
  * callback; op->sqe->user_data is the op's identity until then.
  *
  * @param op new, or in its final callback.
- * @returns as iou_async(), -EINVAL also for an op in any other state or a NULL work or cb; on failure the op is as it
- * was.
+ * @returns as iou_async(), and -EINVAL also if op is in another state, or op, work or cb is NULL. On failure the op is
+ *          as it was.
  */
 int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *work_data, int (*cb)(void *cb_data),
 		 void *cb_data);
@@ -762,27 +764,29 @@ int iou_release(iou_t *iou);
 /**
  * Engine, why, ring flags and features, sizes, workers.
  *
- * @param info size set to sizeof(iou_info_t) by the caller; filled in, and size set to how much of it.
+ * @param info the caller sets size to sizeof(iou_info_t); the call fills it in, and sets size to how much it filled.
  * @returns 0; or -EINVAL: info is NULL or shorter than version 1.0's; -EOWNERDEAD.
  */
 int iou_info(iou_t *iou, iou_info_t *info);
 
 /**
- * Whether the engine carries out an opcode: io_uring as far as this kernel knows it, threads those of @ref
- * IOU_ENGINE_THREADS. A request with another is queued like all, and ends with -EINVAL or -EOPNOTSUPP. Whether an opcode
- * can do all that its flags ask for is another matter. Asks the kernel anew each time.
+ * Whether the engine carries out an opcode: io_uring those that this kernel knows, threads those that this library
+ * knows, except the ones listed at @ref IOU_ENGINE_THREADS. A request with another opcode is queued like all, and ends
+ * with -EINVAL or -EOPNOTSUPP. That an opcode is supported does not mean that all of its flags are. Asks the kernel
+ * anew each time.
  *
- * @param opcode IORING_OP_*, from newer kernels too.
- * @returns 1; 0: it does not; or what the kernel said when it was asked: -EINVAL before Linux 5.6, -EACCES where the
- *          program has restricted its ring, -EPERM where a filter has been installed since; or the error that has ended
- *          the engine; -EINVAL: iou is NULL; -EOWNERDEAD.
+ * @param opcode IORING_OP_*, those of newer kernels too.
+ * @returns 1: yes; 0: no; or
+ *   - -EINVAL: iou is NULL, or the kernel cannot be asked (before Linux 5.6); -EOWNERDEAD;
+ *   - -EACCES: the program has restricted its ring; -EPERM: a seccomp filter forbids the query;
+ *   - any other errno: the ring has failed for good (see iou_run()).
  */
 int iou_supports(iou_t *iou, unsigned opcode);
 
 /**
  * Counters, as of now.
  *
- * @param stats size set to sizeof(iou_stats_t) by the caller; filled in, and size set to how much of it.
+ * @param stats the caller sets size to sizeof(iou_stats_t); the call fills it in, and sets size to how much it filled.
  * @returns 0; or -EINVAL: stats is NULL or shorter than version 1.0's; -EOWNERDEAD.
  */
 int iou_stats(iou_t *iou, iou_stats_t *stats);
