@@ -53,8 +53,8 @@
  * engine, and plain ones are handed to it as well once a linked request may name them (to update, remove or cancel).
  * Results, flags, order and accuracy are the kernel's either way, and other requests find a timeout as they would in
  * the kernel. What differs is the speed, and:
- *   - the timespec of a plain timeout is read by the flush or turn that submits the op. One that cannot be read (NULL
- *     excepted) may crash there, where the kernel would say -EFAULT;
+ *   - the timespec of a plain timeout is read by the flush or turn that submits the op. One that cannot be read (except
+ *     NULL) may crash there, where the kernel would say -EFAULT;
  *   - callbacks of plain timeouts come from the loop's turns: like other completions they wait while the loop is busy;
  *   - requests submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find plain timeouts.
  *
@@ -110,9 +110,9 @@ typedef struct iou_t iou_t;
  *
  * **Life.** iou_op_new() hands one out. iou_op_queue() or iou_op_async() gives it back to the library, which calls
  * the callback for each completion. After the final callback (the one in which flags does not have IORING_CQE_F_MORE)
- * the op is recycled as the callback returns, unless the callback queued it again. Until then all fields stay
- * readable. A pointer to a recycled op is a dangling pointer: the op may already live another life, and then no call
- * can tell.
+ * the op is recycled as the callback returns, unless the callback gave it to one of these two again. Until then all
+ * fields stay readable. A pointer to a recycled op is a dangling pointer: the op may already live another life, and
+ * then no call can tell.
  */
 typedef struct iou_op_t {
 	/**
@@ -307,8 +307,9 @@ iou_t *iou_new(unsigned entries);
  *   - E2BIG: config is longer than this library knows, and its unknown tail is not zero; or its size is absurd (over
  *     4,096);
  *   - EMFILE, ENFILE: no descriptor is left in the process, or in the system;
- *   - ENOMEM: no memory, or no more of it may be locked (RLIMIT_MEMLOCK). Rings count as locked memory before Linux
- *     5.12, and on 6.18, and still for some milliseconds after they are freed; this waits up to 250 ms for that;
+ *   - ENOMEM: no memory; with IOU_ENGINE_URING also: no more of it may be locked (RLIMIT_MEMLOCK). Rings count as
+ *     locked memory before Linux 5.12, and on 6.18, and still for some milliseconds after they are freed; this waits up
+ *     to 250 ms for that;
  *   - with IOU_ENGINE_URING, ENOSYS: the kernel has no io_uring, or one from before Linux 5.5; EPERM: seccomp or
  *     kernel.io_uring_disabled forbids it; EACCES: a security module does; EOPNOTSUPP: a seccomp filter says so;
  *   - any other errno of io_uring_setup(2).
@@ -336,8 +337,8 @@ iou_t *iou_new_with(const iou_config_t *config);
  * **From a callback** it returns NULL, and is carried out when the outermost run returns; that returns -ECANCELED.
  *
  * **Threads.** The loop thread; any thread if none has flushed or run yet, if the loop thread has exited, or with
- * IOU_ANY_THREAD. From another thread while the loop thread lives: only if nothing is in flight. A thread that holds
- * (iou_hold()) may call iou_post() and, last, iou_release(), and iou_free() may follow as soon as the run has
+ * IOU_ANY_THREAD. From another thread while the loop thread lives: only if nothing is in flight. A thread that has a
+ * hold (iou_hold()) may call iou_post() and, last, iou_release(), and iou_free() may follow as soon as the run has
  * returned: it waits until such calls, and those of iou_quit(), have left the library. A call that begins after
  * iou_free() is a bug in the program.
  *
@@ -597,7 +598,7 @@ void iou_op_free(iou_t *iou, iou_op_t *op);
  *
  * @returns 0: an attempt was made; or
  *   - -EALREADY: its work is running, or it has ended and its callback is due;
- *   - -ENOENT: it is in its final callback, or was recycled (if it already lives another life, nobody can tell: keep
+ *   - -ENOENT: it is in its final callback, or was recycled (if it already lives another life, no call can tell: keep
  *     op->sqe->user_data and use iou_cancel_id() where that may happen);
  *   - -EINVAL: it was never queued, or is NULL; -ENOMEM: no memory for the request; -EOWNERDEAD.
  */
@@ -657,7 +658,7 @@ int iou_run(iou_t *iou);
  * its callbacks queued.
  *
  * @param timeout wait at most this long, relative, CLOCK_MONOTONIC; NULL: for as long as it takes; {0, 0}: do not
- * wait.
+ *                wait.
  * @returns how many callbacks were run (0: time out, quit, or nothing to wait for); or a negative number as iou_run(),
  *          and -EINVAL: timeout is not a valid time.
  */
@@ -673,8 +674,8 @@ int iou_pending(iou_t *iou);
 
 /**
  * End the current run after the callback that is running, or the next run if none is under way. The run that ends
- * consumes the request; two before that count as one. What is queued stays queued, and what is in flight goes on. Any
- * thread, and signal handlers. Do not call it once iou_free() has begun: reset the signal handler first.
+ * consumes the request; several before that count as one. What is queued stays queued, and what is in flight goes on.
+ * Any thread, and signal handlers. Do not call it once iou_free() has begun: reset the signal handler first.
  *
  * @returns 0; or -EINVAL, -EOWNERDEAD.
  */
@@ -732,11 +733,11 @@ int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *w
  * @{ */
 
 /**
- * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what was written before. Any
- * thread; not signal handlers.
+ * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what the posting thread
+ * wrote before. Any thread; not signal handlers.
  *
- * A post that has not been delivered keeps iou_run() going, but does not start a run: the program takes a hold
- * (iou_hold()) for a thread that will post.
+ * A post that has not been delivered keeps iou_run() going, but does not start a run: call iou_hold() for a thread that
+ * will post, before it starts.
  *
  * @returns 0; or -ENOMEM: no memory; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
  */
