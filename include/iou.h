@@ -527,8 +527,8 @@ void *iou_buffers_at(const iou_buffers_t *buffers, unsigned id);
 int iou_buffers_recycle(iou_buffers_t *buffers, unsigned id);
 
 /**
- * Withdraw the group, and free its memory. After iou_free() any thread may do so; in a forked child it releases what the
- * child has of it.
+ * Withdraw the group, and free its memory. After iou_free() any thread may do so; in a forked child it releases what
+ * the child has of it.
  *
  * @param buffers NULL is fine.
  * @returns 0; or, with nothing changed,
