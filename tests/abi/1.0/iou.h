@@ -56,6 +56,8 @@
  *   - the timespec of a plain timeout is read by the flush or turn that submits the op. One that cannot be read (except
  *     NULL) may crash there, where the kernel would say -EFAULT;
  *   - callbacks of plain timeouts come from the loop's turns: like other completions they wait while the loop is busy;
+ *   - a plain timeout whose time has come, and whose callback has not run yet, is still found, and then ends as it is
+ *     told; of completions that are due together with it the others are told first;
  *   - requests submitted through iou_ring(), and IORING_REGISTER_SYNC_CANCEL, do not find plain timeouts.
  *
  * **Since.** Everything here first appeared in version 1.0.
@@ -339,8 +341,10 @@ iou_t *iou_new_with(const iou_config_t *config);
  * **Threads.** The loop thread; any thread if none has flushed or run yet, if the loop thread has exited, or with
  * IOU_ANY_THREAD. From another thread while the loop thread lives: only if nothing is in flight. A thread that has a
  * hold (iou_hold()) may call iou_post() and, last, iou_release(), and iou_free() may follow as soon as the run has
- * returned: it waits until such calls, and those of iou_quit(), have left the library. A call that begins after
- * iou_free() is a bug in the program.
+ * returned because nothing was left: it waits until such calls, and those of iou_quit(), have left the library. A call
+ * that begins after iou_free() is a bug in the program. If the loop thread lives on and is not the one that frees, the
+ * kernel keeps the ring in that thread's name until it exits, and with the ring what is registered with it: have the loop
+ * thread unregister files and buffers before.
  *
  * **Fork.** In a child it releases what the child has of the instance. A child that calls neither this nor execve()
  * keeps the ring open: when the parent frees the instance everything in flight ends all the same, but an idle io-wq
@@ -700,7 +704,7 @@ int iou_fd(iou_t *iou);
  * Jobs run on worker threads, which are started as needed, block all signals, and are named iou-worker. A job may start
  * as soon as it is queued, not at the next flush. It sees what was written before it was queued, and its callback sees
  * what the job wrote. Jobs may end in any order. A job may call iou_quit(), iou_post(), iou_hold() and iou_release().
- * One that forks must not return in the child.
+ * One that forks must not return in the child. A job ends by returning: a thread that exits in it is waited for for ever.
  * @{ */
 
 /**
