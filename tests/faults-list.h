@@ -10,7 +10,7 @@
 enum fault_function {
 	ALIGNED_ALLOC,
 	CALLOC,
-	REALLOC,
+	MALLOC,
 	CPUALLOC,
 	MMAP,
 	MADVISE,

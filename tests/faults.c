@@ -32,7 +32,7 @@
 const struct fault faults[] = {
 	[ALIGNED_ALLOC] = { "aligned_alloc", { ENOMEM } },
 	[CALLOC] = { "calloc", { ENOMEM } },
-	[REALLOC] = { "realloc", { ENOMEM } },
+	[MALLOC] = { "malloc", { ENOMEM } },
 	[CPUALLOC] = { "__sched_cpualloc", { ENOMEM }, .is_harmless = true },
 	[MMAP] = { "mmap", { ENOMEM } },
 	[MADVISE] = { "madvise", { EINVAL, ENOMEM } },
@@ -288,11 +288,9 @@ WRAP(void *, calloc, size_t n, size_t size)
 	return faults_fails(CALLOC) ? NULL : allocated(__real_calloc(n, size));
 }
 
-WRAP(void *, realloc, void *memory, size_t size)
+WRAP(void *, malloc, size_t size)
 {
-	if (faults_fails(REALLOC))
-		return NULL;
-	return memory ? __real_realloc(memory, size) : allocated(__real_realloc(memory, size));
+	return faults_fails(MALLOC) ? NULL : allocated(__real_malloc(size));
 }
 
 WRAP(void, free, void *memory)
