@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With what the first bytes of the old have, which stays. NULL: there is no memory. */
+/* So many bytes, with what the first of the old have, which stays, and else zero. NULL: there is no memory. */
 static inline void *iou__enlarged(const void *old, size_t n_old, size_t n)
 {
-	void *memory = malloc(n);
+	void *memory = calloc(1, n);
 
 	if (memory && n_old)
 		memcpy(memory, old, n_old);

@@ -10,7 +10,6 @@
 enum fault_function {
 	ALIGNED_ALLOC,
 	CALLOC,
-	MALLOC,
 	CPUALLOC,
 	MMAP,
 	MADVISE,

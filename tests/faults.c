@@ -32,7 +32,6 @@
 const struct fault faults[] = {
 	[ALIGNED_ALLOC] = { "aligned_alloc", { ENOMEM } },
 	[CALLOC] = { "calloc", { ENOMEM } },
-	[MALLOC] = { "malloc", { ENOMEM } },
 	[CPUALLOC] = { "__sched_cpualloc", { ENOMEM }, .is_harmless = true },
 	[MMAP] = { "mmap", { ENOMEM } },
 	[MADVISE] = { "madvise", { EINVAL, ENOMEM } },
@@ -286,11 +285,6 @@ WRAP(void *, aligned_alloc, size_t alignment, size_t size)
 WRAP(void *, calloc, size_t n, size_t size)
 {
 	return faults_fails(CALLOC) ? NULL : allocated(__real_calloc(n, size));
-}
-
-WRAP(void *, malloc, size_t size)
-{
-	return faults_fails(MALLOC) ? NULL : allocated(__real_malloc(size));
 }
 
 WRAP(void, free, void *memory)

@@ -354,7 +354,7 @@ PROMISE(12, what_has_completed_is_told_when_io_uring_is_taken_away)
 	ck_assert_int_eq(iou_flush(iou), 0);
 	queue_nop(iou, &late, 0);
 	faults_take_io_uring_away(1);
-	faults_arm(find_function("malloc"), ENOMEM, 1, UINT_MAX);
+	faults_arm(find_function("calloc"), ENOMEM, 1, UINT_MAX);
 	r = iou_run(iou);
 	iou = iou_free(iou);
 	faults_disarm();
@@ -384,7 +384,7 @@ PROMISE(12, many_are_cancelled_without_memory)
 		queue(&polls[i]);
 	}
 	ck_assert_int_eq(iou_flush(iou), 0);
-	faults_arm(find_function("malloc"), ENOMEM, 1, UINT_MAX);
+	faults_arm(find_function("calloc"), ENOMEM, 1, UINT_MAX);
 	while (iou_op_new(iou))
 		;
 	ck_assert_int_eq(iou_cancel_all(iou), N_MANY);
@@ -421,7 +421,7 @@ PROMISE(12, chains_are_cancelled_without_memory_for_their_completions)
 		queue(&ops[i]);
 	}
 	ck_assert_int_eq(iou_flush(iou), 0);
-	faults_arm(find_function("malloc"), ENOMEM, 1, UINT_MAX);
+	faults_arm(find_function("calloc"), ENOMEM, 1, UINT_MAX);
 	ck_assert_int_gt(iou_cancel_all(iou), 0);
 	for (int i = 0; i < 100 && n_seen < N_CHAINS * N_IN_CHAIN; i++)
 		ck_assert_int_ge(turn(iou), 0);

@@ -44,8 +44,6 @@ static bool make_room(struct watches *watches, size_t fd)
 	by_fd = iou__enlarged(old, watches->n * sizeof(*old), n * sizeof(*old));
 	if (!by_fd)
 		return false;
-	for (size_t i = watches->n; i < n; i++)
-		by_fd[i] = NULL;
 	watches->by_fd = by_fd;
 	watches->n = n;
 	iou__free_replaced(old);
