@@ -226,6 +226,92 @@ PROMISE(17, op_that_cancels_itself_in_its_callback_waits_for_the_next_turn)
 }
 END_TEST
 
+/* Each run ends early, after the first that it delivers, and there is another of that kind for the next one. */
+
+struct ender {
+	iou_t *iou;
+	iou_op_t *op;
+	int result;
+	bool is_over;
+};
+
+static int end_by(const struct ender *ender)
+{
+	if (ender->result == 0)
+		iou_quit(ender->iou);
+	return ender->result;
+}
+
+static int post_again(void *data)
+{
+	struct ender *ender = data;
+
+	if (ender->is_over)
+		return 0;
+	iou_post(ender->iou, post_again, ender);
+	return end_by(ender);
+}
+
+static int cancel_again(void *data)
+{
+	struct ender *ender = data;
+
+	if (ender->is_over)
+		return 0;
+	iou_op_queue(ender->iou, ender->op, cancel_again, ender);
+	iou_op_cancel(ender->iou, ender->op);
+	return end_by(ender);
+}
+
+static int fire_again(void *data)
+{
+	struct ender *ender = data;
+
+	return ender->is_over ? 0 : end_by(ender);
+}
+
+static void start_post(struct ender *ender)
+{
+	ck_assert_int_eq(iou_post(ender->iou, post_again, ender), 0);
+}
+
+static void start_cancelled_op(struct ender *ender)
+{
+	ender->op = iou_op_new(ender->iou);
+	io_uring_prep_nop(ender->op->sqe);
+	iou_op_queue(ender->iou, ender->op, cancel_again, ender);
+	ck_assert_int_eq(iou_op_cancel(ender->iou, ender->op), 0);
+}
+
+static void start_timer(struct ender *ender)
+{
+	static struct __kernel_timespec soon = { .tv_nsec = 1 };
+
+	ender->op = iou_op_new(ender->iou);
+	io_uring_prep_timeout(ender->op->sqe, &soon, 0, 1U << 6 /* IORING_TIMEOUT_MULTISHOT */);
+	iou_op_queue(ender->iou, ender->op, fire_again, ender);
+}
+
+PROMISE(17, runs_that_all_end_early_get_to_everything)
+{
+	void (*const starts[])(struct ender *) = { start_post, start_cancelled_op, start_timer };
+
+	for (int i = 0; i < 6; i++) {
+		struct ender ender = { .iou = open_iou(8), .result = i % 2 ? -ECHILD : 0 };
+		struct seen nop;
+
+		queue_nop(ender.iou, &nop, 0);
+		ck_assert_int_eq(iou_flush(ender.iou), 0);
+		starts[i / 2](&ender);
+		for (int j = 0; j < 10 && nop.n_calls == 0; j++)
+			ck_assert_int_eq(iou_run(ender.iou), ender.result);
+		expect(&nop, 0);
+		ender.is_over = true;
+		ck_assert_ptr_null(iou_free(ender.iou));
+	}
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-fairness");
@@ -236,6 +322,7 @@ Suite *suite(void)
 		 test_g17_posts_that_post_do_not_starve_an_op_nor_it_them,
 		 test_g17_turn_delivers_only_what_was_there_when_it_began,
 		 test_g17_op_that_flushes_itself_in_its_callback_waits_for_the_next_turn,
-		 test_g17_op_that_cancels_itself_in_its_callback_waits_for_the_next_turn);
+		 test_g17_op_that_cancels_itself_in_its_callback_waits_for_the_next_turn,
+		 test_g17_runs_that_all_end_early_get_to_everything);
 	return s;
 }

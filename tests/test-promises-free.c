@@ -392,6 +392,67 @@ PROMISE(09, free_elsewhere_is_busy_while_ops_of_a_live_thread_are_in_flight)
 }
 END_TEST
 
+static int leave(void *data)
+{
+	see(data);
+	pthread_exit(NULL);
+}
+
+static void *run_it(void *iou)
+{
+	iou_run(iou);
+	return NULL;
+}
+
+PROMISE(09, free_ends_the_rest_where_the_loop_thread_left_in_a_callback)
+{
+	const unsigned flags[] = { 0, IOU_ANY_THREAD };
+
+	for (int i = 0; i < 2; i++) {
+		iou_t *iou = open_with((iou_config_t){ .flags = flags[i] });
+		struct seen last, blocked;
+		int fds[2];
+		char byte;
+
+		open_pipe(fds);
+		io_uring_prep_nop(take(iou, &last));
+		iou_op_queue(iou, last.op, leave, &last);
+		queue_read(iou, &blocked, fds[0], &byte, 1, 0);
+		pthread_join(start_thread(run_it, iou), NULL);
+		expect(&last, 0);
+		ck_assert_int_eq(blocked.n_calls, 0);
+		ck_assert_ptr_null(iou_free(iou));
+		expect(&last, 0);
+		expect(&blocked, -ECANCELED);
+		close_pipe(fds);
+	}
+}
+END_TEST
+
+/* The calls are made one at a time: the callback waits. */
+static int have_it_freed_elsewhere(void *data)
+{
+	struct seen *seen = data;
+	iou_t *iou = seen->iou;
+
+	pthread_join(start_thread(free_elsewhere, &iou), NULL);
+	seen->answer = iou != NULL;
+	return see(seen);
+}
+
+PROMISE(09, free_by_any_thread_while_a_callback_waits_is_carried_out_when_the_run_returns)
+{
+	iou_t *iou = open_with((iou_config_t){ .flags = IOU_ANY_THREAD });
+	struct seen seen;
+
+	io_uring_prep_nop(take(iou, &seen));
+	iou_op_queue(iou, seen.op, have_it_freed_elsewhere, &seen);
+	ck_assert_int_eq(iou_run(iou), -ECANCELED);
+	expect(&seen, 0);
+	ck_assert_int_eq(seen.answer, 0);
+}
+END_TEST
+
 /* Drain. */
 
 PROMISE(09, drain_has_a_bound_and_the_instance_is_usable_afterwards)
@@ -497,6 +558,55 @@ static int flush_elsewhere(void *data)
 	return see(seen);
 }
 
+static int post_again(void *data)
+{
+	struct seen *seen = data;
+
+	iou_post(seen->iou, post_again, seen);
+	return ++seen->n_calls < 1000000 ? -ECHILD : -ELOOP;
+}
+
+PROMISE(09, drain_gets_to_everything_whatever_callbacks_return)
+{
+	iou_t *iou = open_iou(4);
+	struct seen nop, post = { .iou = iou };
+
+	queue_nop(iou, &nop, 0);
+	ck_assert_int_eq(iou_flush(iou), 0);
+	ck_assert_int_eq(iou_post(iou, post_again, &post), 0);
+	ck_assert_int_eq(iou_drain(iou, NULL), 0);
+	expect(&nop, 0);
+	ck_assert_int_lt(post.n_calls, 1000);
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+static int take_a_moment(void *data)
+{
+	int64_t end = support_now_us() + 20;
+
+	(void)data;
+	while (support_now_us() < end)
+		;
+	return 0;
+}
+
+/* In each round of it some of them end. */
+PROMISE(09, drain_does_not_wait_for_jobs_beyond_its_time)
+{
+	enum { N_JOBS = 50000 };
+	iou_t *iou = open_with((iou_config_t){ .workers = 1 });
+	struct seen async = { 0 };
+
+	for (int i = 0; i < N_JOBS; i++)
+		ck_assert_int_eq(iou_async(iou, take_a_moment, NULL, see, &async), 0);
+	ck_assert_int_eq(iou_drain(iou, &(struct timespec){ .tv_nsec = 1000000 }), -ETIME);
+	ck_assert_int_lt(async.n_calls, N_JOBS);
+	ck_assert_ptr_null(iou_free(iou));
+	ck_assert_int_eq(async.n_calls, N_JOBS);
+}
+END_TEST
+
 PROMISE(09, flush_elsewhere_is_refused_while_drain_delivers)
 {
 	iou_t *iou = open_iou(8);
@@ -523,10 +633,14 @@ Suite *suite(void)
 		 test_g09_ops_behind_a_drain_end_as_well,
 		 test_g09_free_in_a_callback_is_carried_out_when_the_run_returns,
 		 test_g09_free_in_a_drain_is_carried_out_when_that_returns,
-		 test_g09_free_elsewhere_is_busy_while_ops_of_a_live_thread_are_in_flight);
+		 test_g09_free_elsewhere_is_busy_while_ops_of_a_live_thread_are_in_flight,
+		 test_g09_free_ends_the_rest_where_the_loop_thread_left_in_a_callback,
+		 test_g09_free_by_any_thread_while_a_callback_waits_is_carried_out_when_the_run_returns);
 	ADD_CASE(s, "drain", test_g09_drain_has_a_bound_and_the_instance_is_usable_afterwards,
 		 test_g09_drain_keeps_a_quit_for_the_next_run,
 		 test_g09_drain_ends_a_multishot_timer_that_fires_while_its_callback_runs,
+		 test_g09_drain_gets_to_everything_whatever_callbacks_return,
+		 test_g09_drain_does_not_wait_for_jobs_beyond_its_time,
 		 test_g09_flush_elsewhere_is_refused_while_drain_delivers);
 	return s;
 }

@@ -343,12 +343,53 @@ PROMISE(05, wakeup_is_armed_again_when_its_thread_has_gone)
 }
 END_TEST
 
+static int release_then(void *data)
+{
+	struct seen *seen = data;
+
+	see(seen);
+	return iou_release(seen->iou);
+}
+
+/* write(3) would be where a thread that is to be cancelled leaves. */
+static void *post_though_cancelled(void *data)
+{
+	struct seen *seen = data;
+
+	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL); /* so that the loop is likely to sleep */
+	pthread_cancel(pthread_self());
+	seen->answer = iou_post(seen->iou, release_then, seen);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	return NULL;
+}
+
+PROMISE(05, post_of_a_thread_that_is_cancelled_wakes_the_loop)
+{
+	iou_t *iou = open_iou(4);
+	struct seen post = { .iou = iou, .answer = -1 };
+	int64_t begin = support_now_ms();
+	pthread_t thread;
+	void *end;
+
+	ck_assert_int_eq(iou_hold(iou), 0);
+	thread = start_thread(post_though_cancelled, &post);
+	ck_assert_int_eq(iou_run(iou), 0);
+	pthread_join(thread, &end);
+	ck_assert_ptr_null(end);
+	ck_assert_int_eq(post.n_calls, 1);
+	/* By itself the loop looks after five seconds. */
+	ck_assert_int_lt(support_now_ms() - begin, 4000);
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-threads");
 
 	ADD_CASE(s, "other threads", test_g04_posts_of_many_threads_come_in_each_threads_order,
-		 test_g05_holds_are_counted, test_g09_free_may_follow_while_a_release_is_still_returning);
+		 test_g05_holds_are_counted, test_g09_free_may_follow_while_a_release_is_still_returning,
+		 test_g05_post_of_a_thread_that_is_cancelled_wakes_the_loop);
 	ADD_CASE(s, "owner", test_g13_only_the_loop_thread_may_flush_and_run, test_g13_create_here_and_run_there,
 		 test_g09_instance_whose_owner_has_gone_is_freed_with_all_callbacks);
 	ADD_CASE(s, "any thread", test_g13_any_thread_may_run_in_turn,

@@ -545,6 +545,75 @@ PROMISE(08, one_that_was_handed_on_is_cancelled_at_once_by_its_callback)
 }
 END_TEST
 
+static int fail_at_first(void *data)
+{
+	see(data);
+	return ((struct seen *)data)->n_calls == 1 ? -ECHILD : 0;
+}
+
+/* It was between two of its times when the loop thread left; the engine has no request for it then. */
+static void *hand_on_and_leave(void *data)
+{
+	struct seen *multishot = data, bad, request;
+	struct __kernel_timespec soon = in_ms(10);
+
+	io_uring_prep_timeout(take(multishot->iou, multishot), &soon, 0, MULTISHOT);
+	iou_op_queue(multishot->iou, multishot->op, fail_at_first, multishot);
+	if (turn(multishot->iou) != 0)
+		return NULL;
+	queue_read(multishot->iou, &bad, -1, NULL, 0, IOSQE_IO_LINK);
+	io_uring_prep_cancel64(take(multishot->iou, &request), multishot->op->sqe->user_data, 0);
+	queue(&request);
+	while (iou_run(multishot->iou) != -ECHILD)
+		;
+	return data;
+}
+
+PROMISE(09, one_that_was_handed_on_ends_once_where_the_loop_thread_has_left)
+{
+	struct seen multishot = { .iou = open_iou(8) };
+	iou_t *iou = multishot.iou;
+	void *end;
+
+	pthread_join(start_thread(hand_on_and_leave, &multishot), &end);
+	ck_assert_ptr_nonnull(end);
+	ck_assert_ptr_null(iou_free(iou));
+	ck_assert_int_eq(multishot.n_calls, 2);
+	ck_assert_int_eq(multishot.result, -ECANCELED);
+}
+END_TEST
+
+/* Both are due when the loop gets to them. */
+static int keep_busy(void *data)
+{
+	const int *fds = data;
+
+	put_bytes(fds[1], "x", 1);
+	nanosleep(&(struct timespec){ .tv_nsec = 30000000 }, NULL);
+	return 0;
+}
+
+START_TEST(test_what_has_completed_comes_before_a_timer_that_is_due)
+{
+	iou_t *iou = open_iou(8);
+	struct __kernel_timespec soon = in_ms(20);
+	struct seen read, timer, nop;
+	int fds[2];
+	char byte;
+
+	open_pipe(fds);
+	queue_timeout(iou, &timer, &soon);
+	queue_read(iou, &read, fds[0], &byte, 1, 0);
+	io_uring_prep_nop(take(iou, &nop));
+	iou_op_queue(iou, nop.op, keep_busy, fds);
+	run_and_free(iou);
+	expect(&read, 1);
+	expect(&timer, -ETIME);
+	ck_assert_int_lt(read.place, timer.place);
+	close_pipe(fds);
+}
+END_TEST
+
 /* Which would be relative from then on, and that is far away: so does the kernel. */
 START_TEST(test_absolute_update_of_a_multishot_one_is_for_one_time)
 {
@@ -692,6 +761,7 @@ Suite *suite(void)
 		 test_times_that_have_passed_come_as_they_were_armed, test_time_of_a_timer_is_not_that_of_a_run,
 		 test_g17_timer_that_is_due_again_at_once_waits_for_the_next_turn,
 		 test_g17_multishot_without_a_time_runs_once_a_turn, test_drain_waits_for_a_timer,
+		 test_what_has_completed_comes_before_a_timer_that_is_due,
 		 test_what_ends_as_it_is_submitted_is_not_waited_for,
 		 test_success_is_skipped_of_timers_and_of_requests);
 	tcase = ADD_CASE(s, "end", test_g08_cancelled_timers_end_at_once, test_g09_free_and_drain_end_timers,
@@ -703,6 +773,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tcase, test_update_of_a_multishot_one_gives_it_another_time_without_end, 0, 2);
 	tcase_add_test(tcase, test_g09_free_ends_one_that_fires_all_the_time);
 	tcase_add_test(tcase, test_g08_one_that_was_handed_on_is_cancelled_at_once_by_its_callback);
+	tcase_add_test(tcase, test_g09_one_that_was_handed_on_ends_once_where_the_loop_thread_has_left);
 	tcase_add_loop_test(tcase, test_absolute_update_of_a_multishot_one_is_for_one_time, 0, 2);
 	ADD_CASE(s, "ring", test_g01_message_that_bears_the_name_of_a_timer_is_its_only_completion);
 	ADD_CASE(s, "descriptor", test_descriptor_is_readable_when_one_is_due,
