@@ -277,9 +277,8 @@ static int deliver_from(iou_t *iou, enum source source, const struct there *ther
  * A delivery that is stopped leaves what comes after it to the next, which begins there: runs that all end early would else
  * never get further than what makes them end.
  */
-int iou__deliver(iou_t *iou)
+static int deliver_in_turn(iou_t *iou, struct there there)
 {
-	struct there there = what_is_there(iou);
 	unsigned source = iou->next_source;
 	int r = 0;
 
@@ -288,11 +287,29 @@ int iou__deliver(iou_t *iou)
 			continue;
 		if (r < 0 || iou__has_to_stop(iou)) {
 			iou->next_source = source;
-			return r < 0 ? r : 0;
+			return r;
 		}
 		there.sources &= ~(1U << source);
 		r = deliver_from(iou, (enum source)source, &there);
 	}
 	iou->next_source = 0;
+	return r;
+}
+
+/* As in most turns. */
+static bool has_cqes_alone(iou_t *iou)
+{
+	return iou__queue_is_empty(&iou->inbox) && !iou__mailbox_has_mail(&iou->mailbox) &&
+	       !iou->timeouts.timers.n_armed;
+}
+
+int iou__deliver(iou_t *iou)
+{
+	int r = 0;
+
+	if (!has_cqes_alone(iou))
+		r = deliver_in_turn(iou, what_is_there(iou));
+	else if (!iou__has_to_stop(iou))
+		r = deliver_cqes(iou, iou__cq_ready(&iou->cq));
 	return r < 0 ? r : 0;
 }
