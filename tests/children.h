@@ -53,8 +53,10 @@ static inline struct findings *open_findings(void)
 void __gcov_dump(void);
 #endif
 
+/* Of valgrind's errors nobody would hear: it ends with the program. Sanitizers have ended the child when they found one. */
 static inline void end_child(struct findings *findings)
 {
+	FIND_EQ(findings, VALGRIND_COUNT_ERRORS, 0);
 	findings->is_done = true;
 #ifdef HAVE_GCOV
 	__gcov_dump();
@@ -73,8 +75,8 @@ static inline int close_findings(struct findings *findings, pid_t child)
 	if (findings->n)
 		ck_abort_msg("%d findings in the child, the first in line %d (%d)", findings->n,
 			     findings->wrong_line[0], findings->value);
-	ck_assert_msg(findings->is_done && WIFEXITED(status), "the child did not come to its end: wait status %d",
-		      status);
+	ck_assert_msg(findings->is_done && status == 0,
+		      "the child did not come to its end, or a sanitizer ended it: wait status %d", status);
 	n_noted = findings->n_noted;
 	munmap(findings, sizeof(*findings));
 	return n_noted;
@@ -89,6 +91,9 @@ static inline void find_no_leak(struct findings *findings)
 	FIND(findings, !__lsan_do_recoverable_leak_check || __lsan_do_recoverable_leak_check() == 0);
 }
 
+/* As long as a test case may last; where that is less Check ends the child as well. */
+enum { CHILD_LIMIT_S = 120 };
+
 /** A child that runs a test, and is killed should it hang. */
 struct child {
 	struct findings *findings;
@@ -101,7 +106,7 @@ static inline struct child start_child(void (*body)(struct findings *findings, c
 
 	child.pid = fork();
 	if (child.pid == 0) {
-		alarm(20U * (unsigned)support_slowness());
+		alarm((unsigned)(CHILD_LIMIT_S * support_slowness()));
 		body(child.findings, data);
 		alarm(0);
 		end_child(child.findings);

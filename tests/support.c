@@ -25,6 +25,17 @@
 #define SANITIZED 0
 #endif
 
+/*
+ * ThreadSanitizer else tells of what it has found when a process calls exit(), which children do not. With this it ends
+ * them at once, as AddressSanitizer does, and whoever waits for them sees that.
+ */
+const char *__tsan_default_options(void);
+
+const char *__tsan_default_options(void)
+{
+	return "halt_on_error=1";
+}
+
 TCase *support_add_case(Suite *to, const char *name, const TTest *const *tests)
 {
 	TCase *tcase = tcase_create(name);
