@@ -4,6 +4,8 @@
 
 #include "children.h"
 
+#include <sys/ioctl.h>
+
 #define MS 1000000L
 
 /* Of each kind so many; the reads by turns with io-wq's threads. */
@@ -73,32 +75,38 @@ static void expect_each_was_cancelled(const struct seen *seen)
 }
 
 /* The kernel is done with the buffers: who reads now gets all of it. */
-static void expect_nobody_reads(struct leaving *leaving)
+static bool reads_nobody(struct leaving *leaving)
 {
 	char bytes[N_EACH];
+	int n = -1;
 
 	put_bytes(leaving->fds[1], "kkkkkk", N_EACH);
-	ck_assert_int_eq(read(leaving->fds[0], bytes, N_EACH), N_EACH);
-	for (int i = 0; i < N_EACH; i++)
+	ck_assert_int_eq(ioctl(leaving->fds[0], FIONREAD, &n), 0);
+	for (int i = 0; i < N_EACH && n == N_EACH; i++)
 		ck_assert_int_eq(leaving->bytes[i], 'p');
+	return n == N_EACH && read(leaving->fds[0], bytes, N_EACH) == N_EACH;
 }
 
 /* After iou_free(). */
-static void close_leaving(struct leaving *leaving)
+static bool close_leaving(struct leaving *leaving)
 {
+	bool nobody_reads = reads_nobody(leaving);
+
 	expect_each_was_cancelled(leaving->reads);
 	expect_each_was_cancelled(leaving->timeouts);
 	expect_each_was_cancelled(leaving->polls);
 	expect_each_was_cancelled(leaving->multishots);
-	expect_nobody_reads(leaving);
 	close_pipe(leaving->fds);
 	sem_destroy(&leaving->gate);
+	return nobody_reads;
 }
 
-static void leave_and_free(void *(*leave)(void *), unsigned flags)
+/* Returns whether the kernel was done by then. */
+static bool leave_and_free(void *(*leave)(void *), unsigned flags)
 {
 	int n_descriptors = support_descriptors();
 	struct leaving leaving;
+	bool nobody_reads;
 
 	open_leaving(&leaving, flags);
 	pthread_join(start_thread(leave, &leaving), NULL);
@@ -114,20 +122,26 @@ static void leave_and_free(void *(*leave)(void *), unsigned flags)
 		ck_assert_int_eq(leaving.jobs[i].n_calls, 1);
 	ck_assert_int_eq(leaving.async.n_calls, 1);
 	ck_assert_int_eq(leaving.post.n_calls, 1);
-	close_leaving(&leaving);
+	nobody_reads = close_leaving(&leaving);
 	ck_assert_int_eq(support_descriptors(), n_descriptors);
+	return nobody_reads;
 }
 
 PROMISE(09, everything_ends_when_the_loop_thread_has_left)
 {
 	for (int i = 0; i < fewer(20, 3); i++)
-		leave_and_free(i % 2 ? submit_and_leave : flush_and_leave, 0);
+		ck_assert(leave_and_free(i % 2 ? submit_and_leave : flush_and_leave, 0));
 }
 END_TEST
 
+/* Here nothing tells when the kernel is done: it is given a tenth of a second, which a busy machine may need once. */
 PROMISE(09, everything_ends_when_the_loop_thread_of_a_polled_ring_has_left)
 {
-	leave_and_free(submit_and_leave, IOU_SQPOLL);
+	bool nobody_reads = false;
+
+	for (int i = 0; i < 3 && !nobody_reads; i++)
+		nobody_reads = leave_and_free(submit_and_leave, IOU_SQPOLL);
+	ck_assert(nobody_reads);
 }
 END_TEST
 
@@ -155,7 +169,7 @@ PROMISE(09, any_thread_goes_on_when_another_has_left)
 	for (int i = 0; i <= N_EACH; i++)
 		sem_post(&leaving.gate);
 	ck_assert_ptr_null(iou_free(leaving.iou));
-	close_leaving(&leaving);
+	ck_assert(close_leaving(&leaving));
 }
 END_TEST
 

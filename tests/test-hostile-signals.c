@@ -95,7 +95,7 @@ static int next_read(void *data)
 	 * Linux gives up what waits for its first thread when signals have interrupted the making of that time and again
 	 * (create_worker_cont() in io_uring/io-wq.c).
 	 */
-	if (load->read->result == -ECANCELED && load->read->sqe->flags & IOSQE_ASYNC && load->n_given_up++ < 10) {
+	if (load->read->result == -ECANCELED && load->read->sqe->flags & IOSQE_ASYNC && load->n_given_up++ < 1000) {
 		iou_op_queue(load->iou, load->read, next_read, load);
 		return 0;
 	}
@@ -226,29 +226,41 @@ END_TEST
 
 /* Stopped and continued. */
 
-static int give_answer(void *data)
+/* What there is to wait for until the parent has stopped the child often enough. */
+struct pipes {
+	int read[2], job[2];
+};
+
+static int take_answer(void *data)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = 200 * MS }, NULL);
-	return *(const int *)data;
+	char answer = 0;
+
+	return read(*(const int *)data, &answer, 1) == 1 ? answer : -errno;
 }
 
 /* Parked all the while, with something of each kind to wait for. */
 static void run_while_stopped(struct findings *findings, const void *data)
 {
-	static struct __kernel_timespec late = { .tv_nsec = 300 * MS };
-	static struct seen timeout, job;
-	static int five = 5;
+	static struct __kernel_timespec late = { .tv_nsec = 100 * MS };
+	static struct seen timeout, reading, job;
+	static struct pipes pipes;
+	char answer = 0;
 	iou_t *iou = iou_new(4);
 
-	(void)data;
+	pipes = *(const struct pipes *)data;
+	reading = (struct seen){ .iou = iou, .op = iou_op_new(iou) };
+	io_uring_prep_read(reading.op->sqe, pipes.read[0], &answer, 1, (__u64)-1);
+	queue(&reading);
 	timeout = (struct seen){ .iou = iou, .op = iou_op_new(iou) };
 	io_uring_prep_timeout(timeout.op->sqe, &late, 0, 0);
 	queue(&timeout);
 	job = (struct seen){ .iou = iou, .op = iou_op_new(iou) };
-	FIND_EQ(findings, iou_op_async(iou, job.op, give_answer, &five, see, &job), 0);
+	FIND_EQ(findings, iou_op_async(iou, job.op, take_answer, &pipes.job[0], see, &job), 0);
 	FIND_EQ(findings, iou_run(iou), 0);
 	FIND_EQ(findings, timeout.n_calls, 1);
 	FIND_EQ(findings, timeout.result, -ETIME);
+	FIND_EQ(findings, reading.n_calls, 1);
+	FIND_EQ(findings, reading.result, 1);
 	FIND_EQ(findings, job.n_calls, 1);
 	FIND_EQ(findings, job.result, 5);
 	FIND(findings, iou_free(iou) == NULL);
@@ -256,9 +268,13 @@ static void run_while_stopped(struct findings *findings, const void *data)
 
 PROMISE(15, run_goes_on_when_a_stopped_process_does)
 {
-	struct child child = start_child(run_while_stopped, NULL);
+	struct pipes pipes;
+	struct child child;
 	int status;
 
+	open_pipe(pipes.read);
+	open_pipe(pipes.job);
+	child = start_child(run_while_stopped, &pipes);
 	for (int i = 0; i < 10; i++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 10 * MS }, NULL);
 		kill(child.pid, SIGSTOP);
@@ -267,7 +283,11 @@ PROMISE(15, run_goes_on_when_a_stopped_process_does)
 		nanosleep(&(struct timespec){ .tv_nsec = 10 * MS }, NULL);
 		kill(child.pid, SIGCONT);
 	}
+	put_bytes(pipes.read[1], "\5", 1);
+	put_bytes(pipes.job[1], "\5", 1);
 	end_of_child(child);
+	close_pipe(pipes.read);
+	close_pipe(pipes.job);
 }
 END_TEST
 
@@ -346,10 +366,11 @@ END_TEST
 Suite *suite(void)
 {
 	Suite *s = suite_create("hostile-signals");
+	TCase *tcase = ADD_CASE(s, "signals", test_g15_signals_at_10_khz_neither_end_a_run_nor_spoil_a_result,
+				test_g15_signals_at_10_khz_do_not_disturb_draining_and_freeing,
+				test_g15_run_goes_on_when_a_stopped_process_does);
 
-	ADD_CASE(s, "signals", test_g15_signals_at_10_khz_neither_end_a_run_nor_spoil_a_result,
-		 test_g15_signals_at_10_khz_do_not_disturb_draining_and_freeing,
-		 test_g15_run_goes_on_when_a_stopped_process_does);
+	tcase_set_timeout(tcase, CHILD_LIMIT_S);
 	ADD_CASE(s, "stacks", test_g13_smallest_stacks_are_enough);
 	return s;
 }

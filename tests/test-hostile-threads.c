@@ -106,14 +106,14 @@ PROMISE(12, nothing_is_lost_with_the_epoll_set_wherever_it_waits)
 }
 END_TEST
 
-/* When the loop sleeps. */
-static void *change_and_wake(void *data)
+/* When the loop sleeps; and until somebody waits there is nobody to wake. */
+static void *wake_late(void *word)
 {
-	uint32_t *word = data;
+	const struct timespec a_while = { .tv_nsec = 100000000 };
 
-	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
-	__atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	do
+		nanosleep(&a_while, NULL);
+	while (syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0) == 0);
 	return NULL;
 }
 
@@ -128,7 +128,7 @@ static void lose_eventfds(struct findings *findings, const void *data)
 	/* The first is the mailbox's. */
 	FIND_EQ(findings, close_all_of("anon_inode:[eventfd]", 1), 1);
 	queue_futex(&all, AT_FUTEX);
-	thread = start_thread(change_and_wake, &all.word);
+	thread = start_thread(wake_late, &all.word);
 	FIND_EQ(findings, iou_run(all.iou), 0);
 	pthread_join(thread, NULL);
 	FIND_EQ(findings, all.ops[AT_FUTEX].n_calls, 1);

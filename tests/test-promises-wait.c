@@ -42,45 +42,50 @@ static int note_end(void *data)
 	return 0;
 }
 
-PROMISE(05, job_of_600_ms_costs_under_5_ms_of_cpu)
+static int64_t cpu_us_of_nap(iou_t *iou, long ns)
 {
-	iou_t *iou = open_iou(8);
-	struct nap short_nap = { .iou = iou, .ns = MS }, nap = { .iou = iou, .ns = 600 * MS };
-	uint64_t n_enters;
-	int64_t cpu_us;
+	struct nap nap = { .iou = iou, .ns = ns };
+	int64_t began_us = support_cpu_us();
 
-	/* What is done once, by valgrind above all, comes before. */
-	ck_assert_int_eq(iou_async(iou, take_nap, &short_nap, note_end, &short_nap), 0);
-	ck_assert_int_eq(iou_run(iou), 0);
-	n_enters = stats_of(iou).n_enters;
-	cpu_us = support_cpu_us();
 	ck_assert_int_eq(iou_async(iou, take_nap, &nap, note_end, &nap), 0);
 	ck_assert_int_eq(iou_run(iou), 0);
-	cpu_us = support_cpu_us() - cpu_us;
-	ck_assert_int_lt(cpu_us, 5000 * support_slowness());
-	ck_assert_uint_le(stats_of(iou).n_enters - n_enters, 10);
+	return support_cpu_us() - began_us;
+}
+
+/* The best of three, here and below: others use this machine, too. */
+PROMISE(05, job_of_600_ms_costs_under_5_ms_of_cpu)
+{
+	int64_t enough_us = 5000 * support_slowness(), cpu_us = enough_us;
+	iou_t *iou = open_iou(8);
+
+	/* What is done once, by valgrind above all, comes before. */
+	cpu_us_of_nap(iou, MS);
+	for (int i = 0; i < 3 && cpu_us >= enough_us; i++) {
+		uint64_t n_enters = stats_of(iou).n_enters;
+
+		cpu_us = cpu_us_of_nap(iou, 600 * MS);
+		ck_assert_uint_le(stats_of(iou).n_enters - n_enters, 10);
+	}
+	ck_assert_int_lt(cpu_us, enough_us);
 	run_and_free(iou);
 }
 END_TEST
 
-/* The best of three: others use this machine, too. */
 PROMISE(05, job_of_200_ms_is_delivered_within_5_ms_beside_a_timeout)
 {
-	struct __kernel_timespec late = { .tv_sec = 2 };
+	struct __kernel_timespec late = { .tv_sec = 20 };
 	int64_t best_us = INT64_MAX;
 
 	for (int i = 0; i < 3 && best_us >= 5000; i++) {
 		iou_t *iou = open_iou(8);
 		struct nap nap = { .iou = iou, .ns = 200 * MS };
 		struct seen timeout;
-		int64_t began_us = support_now_us();
 
 		queue_timeout(iou, &timeout, &late);
 		nap.to_cancel = timeout.op;
 		ck_assert_int_eq(iou_async(iou, take_nap, &nap, note_end, &nap), 0);
 		run_and_free(iou);
 		expect(&timeout, -ECANCELED);
-		ck_assert_int_lt(support_now_us() - began_us, 2000000 * support_slowness());
 		best_us = nap.late_us < best_us ? nap.late_us : best_us;
 	}
 	ck_assert_int_lt(best_us, 5000 * support_slowness());
@@ -286,44 +291,73 @@ static uint64_t n_wakeups_with(uint32_t spin_ns)
 	return n;
 }
 
+/* The poster may be late, or the loop may be, but not three times. */
+static bool is_woken_with(uint32_t spin_ns, bool is_wanted)
+{
+	bool is_woken = !is_wanted;
+
+	for (int i = 0; i < 3 && is_woken != is_wanted; i++)
+		is_woken = n_wakeups_with(spin_ns) > 0;
+	return is_woken;
+}
+
 /* On a machine with one CPU nobody spins. */
 PROMISE(05, loop_spins_for_as_long_as_told)
 {
-	ck_assert_uint_ge(n_wakeups_with(0), 1);
-	ck_assert_uint_ge(n_wakeups_with(1000), 1);
+	ck_assert(is_woken_with(0, true));
+	ck_assert(is_woken_with(1000, true));
 	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
-		ck_assert_uint_eq(n_wakeups_with(1000000000), 0);
+		ck_assert(!is_woken_with(1000000000, false));
 }
 END_TEST
 
-PROMISE(05, spinning_loop_is_not_late_for_a_timeout)
+static int see_and_release(void *data)
+{
+	struct seen *seen = data;
+
+	see(seen);
+	return iou_release(seen->iou);
+}
+
+static int64_t us_of_timeout_while_spinning(void)
 {
 	struct __kernel_timespec soon = { .tv_nsec = 10 * MS };
 	iou_t *iou = open_with((iou_config_t){ .flags = IOU_SPIN, .spin_ns = 1000000000 });
-	struct poster poster = { .iou = iou };
+	int64_t began_us = support_now_us();
 	struct seen timeout;
 
 	ck_assert_int_eq(iou_hold(iou), 0);
-	queue_timeout(iou, &timeout, &soon);
-	poster.thread = start_thread(post_late, &poster);
+	io_uring_prep_timeout(take(iou, &timeout), &soon, 0, 0);
+	iou_op_queue(iou, timeout.op, see_and_release, &timeout);
 	ck_assert_int_eq(iou_run(iou), 0);
-	pthread_join(poster.thread, NULL);
-	ck_assert_int_eq(poster.post.n_calls, 2);
-	ck_assert_int_eq(timeout.place, 1);
+	began_us = support_now_us() - began_us;
+	expect(&timeout, -ETIME);
 	run_and_free(iou);
+	return began_us;
+}
+
+/* It comes before the spinning is over. */
+PROMISE(05, spinning_loop_is_not_late_for_a_timeout)
+{
+	int64_t us = INT64_MAX;
+
+	for (int i = 0; i < 3 && us >= 1000000; i++)
+		us = us_of_timeout_while_spinning();
+	ck_assert_int_lt(us, 1000000);
 }
 END_TEST
 
 PROMISE(05, run_once_waits_no_longer_than_told)
 {
+	const int64_t enough_us = 1000000 * support_slowness(), enough_cpu_us = 5000 * support_slowness();
 	iou_t *iou = open_iou(8);
-	int64_t began_us = support_now_us(), cpu_us = support_cpu_us();
+	int64_t us;
 
 	ck_assert_int_eq(iou_hold(iou), 0);
-	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 100 * MS }), 0);
-	ck_assert_int_ge(support_now_us() - began_us, 100000);
-	ck_assert_int_lt(support_now_us() - began_us, 1000000 * support_slowness());
-	ck_assert_int_lt(support_cpu_us() - cpu_us, 5000 * support_slowness());
+	us = cost_of_waiting(iou, 100 * MS, support_now_us, enough_us);
+	ck_assert_int_ge(us, 100000);
+	ck_assert_int_lt(us, enough_us);
+	ck_assert_int_lt(cost_of_waiting(iou, 100 * MS, support_cpu_us, enough_cpu_us), enough_cpu_us);
 	ck_assert_int_eq(turn(iou), 0);
 	ck_assert_int_eq(iou_release(iou), 0);
 	run_and_free(iou);
@@ -393,15 +427,15 @@ END_TEST
 
 PROMISE(15, alarms_do_not_shorten_a_wait)
 {
+	const int64_t enough_us = 1500000 * support_slowness();
 	iou_t *iou = open_iou(8);
-	int64_t began_us;
+	int64_t us;
 
 	ck_assert_int_eq(iou_hold(iou), 0);
 	start_alarms();
-	began_us = support_now_us();
-	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 200 * MS }), 0);
-	ck_assert_int_ge(support_now_us() - began_us, 200000);
-	ck_assert_int_lt(support_now_us() - began_us, 1500000 * support_slowness());
+	us = cost_of_waiting(iou, 200 * MS, support_now_us, enough_us);
+	ck_assert_int_ge(us, 200000);
+	ck_assert_int_lt(us, enough_us);
 	ck_assert_int_gt(n_alarms, 0);
 	stop_alarms();
 	ck_assert_int_eq(iou_release(iou), 0);
@@ -443,14 +477,19 @@ END_TEST
 Suite *suite(void)
 {
 	Suite *s = suite_create("promises-wait");
+	TCase *tcase;
 
-	ADD_CASE(s, "waiting", test_g05_job_of_600_ms_costs_under_5_ms_of_cpu,
-		 test_g05_job_of_200_ms_is_delivered_within_5_ms_beside_a_timeout,
-		 test_g05_run_once_waits_no_longer_than_told, test_g05_awake_loop_is_sent_no_wakeups,
-		 test_g05_loop_spins_for_as_long_as_told, test_g05_spinning_loop_is_not_late_for_a_timeout);
-	ADD_CASE(s, "waking", test_g05_no_quit_is_ever_lost, test_g05_no_post_is_ever_lost,
-		 test_g05_no_last_release_is_ever_lost, test_g05_no_finished_job_is_ever_lost);
-	ADD_CASE(s, "signals", test_g15_alarms_neither_end_a_run_nor_reach_a_callback,
-		 test_g15_alarms_do_not_shorten_a_wait, test_g15_alarms_do_not_disturb_draining_and_freeing);
+	/* Some try three times, some hand over thousands of times, and others may want the CPUs as well. */
+	tcase = ADD_CASE(s, "waiting", test_g05_job_of_600_ms_costs_under_5_ms_of_cpu,
+			 test_g05_job_of_200_ms_is_delivered_within_5_ms_beside_a_timeout,
+			 test_g05_run_once_waits_no_longer_than_told, test_g05_awake_loop_is_sent_no_wakeups,
+			 test_g05_loop_spins_for_as_long_as_told, test_g05_spinning_loop_is_not_late_for_a_timeout);
+	tcase_set_timeout(tcase, 120);
+	tcase = ADD_CASE(s, "waking", test_g05_no_quit_is_ever_lost, test_g05_no_post_is_ever_lost,
+			 test_g05_no_last_release_is_ever_lost, test_g05_no_finished_job_is_ever_lost);
+	tcase_set_timeout(tcase, 120);
+	tcase = ADD_CASE(s, "signals", test_g15_alarms_neither_end_a_run_nor_reach_a_callback,
+			 test_g15_alarms_do_not_shorten_a_wait, test_g15_alarms_do_not_disturb_draining_and_freeing);
+	tcase_set_timeout(tcase, 120);
 	return s;
 }

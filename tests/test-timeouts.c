@@ -681,10 +681,11 @@ START_TEST(test_descriptor_is_readable_when_one_is_due)
 	int fd = iou_fd(iou);
 
 	ck_assert_int_ge(fd, 0);
-	queue_timeout(iou, &first, &later);
 	queue_timeout(iou, &second, &far);
 	ck_assert_int_eq(iou_flush(iou), 0);
 	ck_assert(!is_readable(fd, 0));
+	queue_timeout(iou, &first, &later);
+	ck_assert_int_eq(iou_flush(iou), 0);
 	queue_timeout(iou, &third, &soon);
 	ck_assert_int_eq(iou_flush(iou), 0);
 	ck_assert(is_readable(fd, LONG_MS));
@@ -709,11 +710,16 @@ START_TEST(test_descriptor_forgets_a_timer_that_is_cancelled)
 	struct __kernel_timespec soon = in_ms(20);
 	struct seen timer;
 	int fd = iou_fd(iou);
+	int64_t began_us;
 
-	queue_timeout(iou, &timer, &soon);
-	ck_assert_int_eq(iou_flush(iou), 0);
-	ck_assert_int_eq(iou_op_cancel(iou, timer.op), 0);
-	ck_assert_int_eq(turn(iou), 1);
+	/* In time, or it is not what this is about. */
+	do {
+		began_us = support_now_us();
+		queue_timeout(iou, &timer, &soon);
+		ck_assert_int_eq(iou_flush(iou), 0);
+		ck_assert_int_eq(iou_op_cancel(iou, timer.op), 0);
+		ck_assert_int_eq(turn(iou), 1);
+	} while (support_now_us() - began_us >= 20000);
 	ck_assert(!is_readable(fd, 60));
 	/* It was armed before there was a descriptor. */
 	run_and_free(iou);
