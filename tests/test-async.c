@@ -680,6 +680,8 @@ Suite *suite(void)
 	tcase = ADD_CASE(async_suite, "jobs", test_job_runs_and_its_result_comes_back, test_job_runs_on_another_thread,
 			 test_one_worker_takes_jobs_in_order, test_counters_follow_a_job,
 			 test_every_job_runs_once_on_many_workers, test_no_job_is_missed_by_a_worker_that_falls_asleep);
+	/* Others may want the CPUs that these spin on. */
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = ADD_CASE(async_suite, "workers", test_no_thread_before_it_is_needed, test_idle_worker_is_used_again,
 			 test_each_job_has_a_worker_as_long_as_there_may_be_more,
@@ -693,6 +695,7 @@ Suite *suite(void)
 	tcase = ADD_CASE(async_suite, "withdraw", test_job_that_no_worker_has_begun_can_be_withdrawn,
 			 test_job_that_runs_or_has_run_cannot_be_withdrawn,
 			 test_withdrawal_and_worker_never_both_have_a_job);
+	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = ADD_CASE(async_suite, "end", test_stop_joins_all_workers, test_stop_waits_until_the_worker_has_exited,
 			 test_stop_without_workers_is_fine, test_forked_child_abandons_the_workers);

@@ -530,7 +530,7 @@ static void drain_a_multishot_timer(bool is_in_chain)
 	while (!timer.n_calls)
 		ck_assert_int_ge(iou_run_once(iou, NULL), 1);
 	nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-	ck_assert_int_eq(iou_drain(iou, &(struct timespec){ .tv_sec = 5 }), 0);
+	ck_assert_int_eq(iou_drain(iou, &(struct timespec){ .tv_sec = 20 }), 0);
 	ck_assert_int_eq(timer.result, -ECANCELED);
 	run_and_free(iou);
 }

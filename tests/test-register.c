@@ -573,7 +573,7 @@ PROMISE(14, child_that_frees_leaves_requests_on_registered_files_alone)
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert_int_eq(status, 0);
 	put_bytes(fds[1], "a", 1);
-	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_sec = 2 }), 1);
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_sec = 20 }), 1);
 	expect(&op, 1);
 }
 END_TEST
