@@ -35,6 +35,7 @@ struct scene {
 	sem_t gate;
 	struct watched later[2]; /* posts, and jobs of iou_async() */
 	int n_later;
+	int n_left[2]; /* to be read from the pipe, and from the socket, when all was over */
 };
 
 static inline void map_twice(struct scene *scene)
