@@ -231,6 +231,7 @@ Suite *suite(void)
 		 test_g09_any_thread_goes_on_when_another_has_left);
 	tcase = tcase_create("process");
 	suite_add_tcase(s, tcase);
-	tcase_add_loop_test(tcase, test_g13_process_exits_though_nobody_has_freed, 0, 4);
+	/* valgrind would make what is left behind an error of those that exit. */
+	tcase_add_loop_test(tcase, test_g13_process_exits_though_nobody_has_freed, 0, RUNNING_ON_VALGRIND ? 2 : 4);
 	return s;
 }
