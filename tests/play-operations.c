@@ -35,14 +35,14 @@ enum { N_SHOTS = 3, BUFFER_SIZE = 8, N_BUFFERS = 4 };
 static struct {
 	int dir, file, epoll;
 	int pipes[5][2]; /* each has something in it */
-	int pairs[4][2]; /* of streams */
+	int pairs[5][2]; /* of streams */
 	int listener, client, udp, tcp_listener, tcp;
 	char path[64], file_path[72];
 	struct sockaddr_un name;
 	struct sockaddr_in udp_address, tcp_address;
 	struct statx statx;
 	struct open_how how;
-	struct epoll_event event;
+	struct epoll_event event, added;
 	char memory[16][16];
 	struct iovec iov[4];
 	struct msghdr headers[5];
@@ -103,7 +103,7 @@ static void open_inet(int fd, struct sockaddr_in *address)
 static void open_sockets(void)
 {
 	name_sockets();
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stage.pairs[i]);
 	stage.listener = opened(syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	stage.client = opened(syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -153,7 +153,7 @@ static void close_sockets(void)
 
 	/* Or thousands of them would wait for their time to be over. */
 	syscall(SYS_setsockopt, stage.tcp, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 		close_both(stage.pairs[i]);
 	close_it(stage.listener);
 	close_it(stage.client);
@@ -565,10 +565,9 @@ void play_use_buffers(struct play *play)
 /* All that a message brings goes into the buffer. */
 static void receive_messages(struct play *play)
 {
+	int *fds = stage.pairs[4];
 	struct part *part;
-	int fds[2];
 
-	syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
 	OP(play, "large buffers", 0, 0, provide_buffers, stage.large, sizeof(stage.large[0]), 2, 3, 0);
 	play_settle(play);
 	part = play_take_part(play, "a multishot recvmsg", (int)sizeof(struct io_uring_recvmsg_out));
@@ -582,7 +581,6 @@ static void receive_messages(struct play *play)
 	play_turn(play);
 	syscall(SYS_shutdown, fds[1], SHUT_WR);
 	play_run(play);
-	close_both(fds);
 }
 
 /* Registered files. */
@@ -626,7 +624,7 @@ static void use_registered_buffer(struct play *play)
 	stage.slot_iov[0] = (struct iovec){ play->bytes, 5 };
 	prep_number(sqe_of(part), OP_READV_FIXED, stage.file, &stage.slot_iov[0], 1, 0);
 	loosen(queued(part, 0));
-	loosen(OP(play, "a read into a registered buffer", 5, 0, read_fixed, stage.file, play->bytes, 5, 0, 0));
+	loosen(OP(play, "a read into a registered buffer", 5, 0, read_fixed, stage.file, &play->bytes[5], 5, 0, 0));
 	/* Behind what there is it goes on with the rest of the vector. */
 	for (int i = 1; i < 3; i++)
 		stage.slot_iov[i] = (struct iovec){ stage.slot_memory[i], 3 };
@@ -647,7 +645,7 @@ void play_use_slots(struct play *play)
 	close_opened(play, part);
 	loosen(OP(play, "a close of a slot", 0, 0, close_direct, 3));
 	OP(play, "an addition to an epoll set", 0, 0, epoll_ctl, stage.epoll, stage.pipes[1][0], EPOLL_CTL_ADD,
-	   &stage.event);
+	   &stage.added);
 	play_settle(play);
 	use_registered_buffer(play);
 	receive_messages(play);
