@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -818,4 +819,28 @@ int play_n_errors(void)
 int play_n_told(void)
 {
 	return the_play.n_told;
+}
+
+static unsigned number_of(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value ? (unsigned)strtoul(value, NULL, 10) : 0;
+}
+
+struct play_choice play_choose(void)
+{
+	struct play_choice choice = { .stride = number_of("IOU_FAULTS_STRIDE") };
+	unsigned any = 0;
+
+	if (getenv("IOU_FAULTS_OFFSET"))
+		any = number_of("IOU_FAULTS_OFFSET");
+	else if (syscall(SYS_getrandom, &any, sizeof(any), 0) == (long)sizeof(any))
+		any %= 1000;
+	choice.offset = any;
+	snprintf(choice.words, sizeof(choice.words), "IOU_FAULTS_OFFSET=%u", choice.offset);
+	if (choice.stride)
+		snprintf(choice.words, sizeof(choice.words), "IOU_FAULTS_STRIDE=%u IOU_FAULTS_OFFSET=%u", choice.stride,
+			 choice.offset);
+	return choice;
 }

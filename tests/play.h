@@ -43,4 +43,17 @@ int play_n_errors(void);
 /** How often the play's own calls have been told of a failure, the last time. */
 int play_n_told(void);
 
+/** Which calls are made to fail, in one play each. */
+struct play_choice {
+	/* Each so many-th, from the environment's IOU_FAULTS_STRIDE; 0: that is up to the test. */
+	unsigned stride;
+	/* Where to begin, but for what is added for each function: IOU_FAULTS_OFFSET, or another one each time. */
+	unsigned offset;
+	/* How to have it again. */
+	char words[64];
+};
+
+/** What the environment says. To be asked once, before anything forks. */
+struct play_choice play_choose(void);
+
 #endif

@@ -7,6 +7,8 @@
  * Filters cannot be taken away, so each trial is a process. They are inherited by threads, and workers block SIGSYS
  * as all signals, so they had better not make such a call: the kernel kills who does. (So these are not all that the
  * threads engine makes; the rest is up to test-faults.c.)
+ *
+ * Which calls are tried can be had by IOU_FAULTS_STRIDE and IOU_FAULTS_OFFSET: see there.
  */
 #include "play.h"
 #include "support.h"
@@ -107,6 +109,7 @@ struct report {
 	char complaint[256];
 };
 
+static struct play_choice choice;
 static struct report *report;
 static const struct trial *trial;
 
@@ -256,11 +259,11 @@ static void be_trial(void)
 
 static void check_report(int status)
 {
-	char words[128];
+	char words[192];
 
-	snprintf(words, sizeof(words), "%s: call %u%s of %s fails with %s", trial->setting, trial->first,
+	snprintf(words, sizeof(words), "%s: call %u%s of %s fails with %s (%s)", trial->setting, trial->first,
 		 trial->last > trial->first ? " and later ones" : "",
-		 trial->call < 0 ? "nothing" : calls[trial->call].name, strerror(trial->error));
+		 trial->call < 0 ? "nothing" : calls[trial->call].name, strerror(trial->error), choice.words);
 	ck_assert_msg(!WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM, "%s: it hangs", words);
 	ck_assert_msg(!WIFSIGNALED(status), "%s: it dies of signal %d", words, WTERMSIG(status));
 	ck_assert_msg(WEXITSTATUS(status) == 0, "%s: it ends with %d", words, WEXITSTATUS(status));
@@ -300,17 +303,23 @@ static unsigned stride(const struct trial *of)
 {
 	unsigned n = of->config.flags ? 3 : 1;
 
-	return support_slowness() == 1 ? n : 15 * n;
+	if (choice.stride)
+		return choice.stride;
+	return support_slowness() == 1 ? n : 5 * n;
+}
+
+/* Each error of a call begins with another one. */
+static unsigned offset(const struct trial *of, bool is_lasting)
+{
+	return choice.offset + (unsigned)(of->call + of->error + is_lasting);
 }
 
 static int try_each_call(struct trial next, bool is_lasting)
 {
-	static unsigned n_before;
-	unsigned step = 1 + n_before++ % stride(&next);
 	int n = 0;
 
 	trial = &next;
-	for (next.first = 1;; next.first += step, step = stride(&next)) {
+	for (next.first = 1 + offset(&next, is_lasting) % stride(&next);; next.first += stride(&next)) {
 		next.last = !is_lasting ? next.first : must_go_unnoticed() ? next.first + N_TRANSIENT : UINT_MAX;
 		if (!try(&next))
 			return n;
@@ -383,6 +392,7 @@ Suite *suite(void)
 	Suite *s = suite_create("faults-seccomp");
 	TCase *tcase = ADD_CASE(s, "trap", test_each_system_call_is_trapped);
 
+	choice = play_choose();
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = tcase_create("faults");
 	/* For all trials of a call together; each has its own bound. */

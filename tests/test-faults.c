@@ -2,6 +2,12 @@
 /*
  * G12: every call that the library makes and that can fail does so in turn: the first alone, then all from the first
  * on, then the second, ...; up to the one that is not reached any more.
+ *
+ * Of what repeats itself, and under sanitizers and valgrind, not each call is tried but each so many-th, from another one
+ * on in each run. From the environment:
+ *	IOU_FAULTS_STRIDE	try each so many-th call of all functions with all settings; 1: every one. That takes
+ *				minutes, and with sanitizers an hour: CK_TIMEOUT_MULTIPLIER=100 lets it.
+ *	IOU_FAULTS_OFFSET	where to begin: the number that a failure's words end with has the same calls tried again.
  */
 #include "faults.h"
 #include "play.h"
@@ -82,15 +88,17 @@ struct trial {
 
 #define NOTHING_FAILS ((struct trial){ .function = -1 })
 
+static struct play_choice choice;
+
 /* What is being tried, for who has to be told that it crashed or hung. */
 static char words[256];
 
 static void describe(const struct trial *trial)
 {
-	snprintf(words, sizeof(words), "%s: call %u%s of %s fails with %s", trial->setting->name, trial->first,
+	snprintf(words, sizeof(words), "%s: call %u%s of %s fails with %s (%s)", trial->setting->name, trial->first,
 		 trial->last > trial->first ? " and later ones" : "",
 		 trial->function < 0 ? "nothing" : faults[trial->function].name,
-		 trial->error == FAULT_SHORT ? "half of it" : strerror(trial->error));
+		 trial->error == FAULT_SHORT ? "half of it" : strerror(trial->error), choice.words);
 }
 
 static void tell(const char *what)
@@ -169,6 +177,9 @@ static void tear_down(void)
 			signal(numbers[i], SIG_DFL);
 }
 
+/* How often a function is called where nothing fails, by setting. */
+static unsigned n_good_calls[N_MOST_SETTINGS][N_MOST_FUNCTIONS];
+
 static bool is_on_ring(const struct trial *trial)
 {
 	return trial->setting >= on_ring && trial->setting < on_ring + engines[ON_RING].n;
@@ -236,27 +247,50 @@ static bool try(const struct trial *trial)
 	return has_failed;
 }
 
+static int number_of_setting(const struct trial *trial)
+{
+	return (int)(trial->setting - (is_on_ring(trial) ? on_ring : on_threads));
+}
+
+/* Of ThreadSanitizer, where it is there: it takes longer than others. */
+extern void __tsan_init(void) __attribute__((weak));
+
+static unsigned thinning(void)
+{
+	if (support_slowness() > 10)
+		return 20;
+	return __tsan_init ? 7 : support_sanitized() ? 3 : 1;
+}
+
 /*
- * Every call with the first setting, and with the others not all of what repeats itself. Under sanitizers and
- * valgrind fewer, but others each time.
+ * Every call with the first setting, and with the others not all of what repeats itself: of what is called often. Under
+ * sanitizers and valgrind fewer.
  */
 static unsigned stride(const struct trial *trial)
 {
-	bool is_first = trial->setting == on_ring || trial->setting == on_threads;
-	unsigned n = is_first ? 1 : faults[trial->function].is_harmless || !is_on_ring(trial) ? 6 : 3;
+	unsigned n_calls = n_good_calls[number_of_setting(trial)][trial->function];
+	unsigned n = faults[trial->function].is_harmless || !is_on_ring(trial) ? 6 : 3;
 
-	return n * (1 + 2 * (unsigned)(support_slowness() - 1) / 3);
+	if (choice.stride)
+		return choice.stride;
+	if (number_of_setting(trial) == 0)
+		return thinning();
+	return thinning() * (n_calls / 4 < n ? n_calls / 4 + 1 : n);
+}
+
+/* Each error of a function begins with another call. */
+static unsigned offset(const struct trial *trial, bool is_lasting)
+{
+	return choice.offset + (unsigned)(trial->function + trial->error + number_of_setting(trial) + is_lasting);
 }
 
 static int try_each_call(struct trial trial, bool is_lasting)
 {
-	static unsigned n_before;
 	bool is_transient = must_go_unnoticed(&trial);
 	unsigned n_transient = is_operation(&trial) ? N_TRANSIENT_RESULTS : N_TRANSIENT;
-	unsigned step = 1 + n_before++ % stride(&trial);
 	int n = 0;
 
-	for (trial.first = 1;; trial.first += step, step = stride(&trial)) {
+	for (trial.first = 1 + offset(&trial, is_lasting) % stride(&trial);; trial.first += stride(&trial)) {
 		trial.last = !is_lasting ? trial.first : is_transient ? trial.first + n_transient : UINT_MAX;
 		if (!try(&trial))
 			return n;
@@ -273,13 +307,10 @@ static int try_each_error(int function, const struct setting *setting)
 
 	for (const int *error = faults[function].errors; *error; error++, n_before++)
 		for (unsigned is_lasting = 0; is_lasting < 2; is_lasting++)
-			if (!is_very_slow || n_before % 2 == is_lasting)
+			if (!is_very_slow || (choice.offset + n_before) % 2 == is_lasting)
 				n += try_each_call((struct trial){ setting, function, *error, 0, 0 }, is_lasting);
 	return n;
 }
-
-/* How often a function is called where nothing fails, by setting. */
-static unsigned n_good_calls[N_MOST_SETTINGS][N_MOST_FUNCTIONS];
 
 static void try_good_ones(const struct settings *settings)
 {
@@ -641,6 +672,7 @@ Suite *suite(void)
 	TCase *tcase = ADD_CASE(s, "list", test_each_wrapped_function_is_called,
 				test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
 
+	choice = play_choose();
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = add_case(s, "faults");
 	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
