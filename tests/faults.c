@@ -598,12 +598,18 @@ static void close_what_is_lost(const struct io_uring_cq *cq)
 			__real_close(cq->cqes[i & cq->ring_mask].res);
 }
 
-/* The completions that there are are lost. */
+/* The completions that there are are lost, also those that the kernel keeps for want of room. */
 static int drop(struct uring *uring)
 {
-	__real_iou__uring_enter(uring, *uring->ring.sq.ktail - *uring->ring.sq.khead, 0, IORING_ENTER_GETEVENTS, NULL);
-	close_what_is_lost(&uring->ring.cq);
-	*uring->ring.cq.khead = *uring->ring.cq.ktail;
+	const struct io_uring_sq *sq = &uring->ring.sq;
+	unsigned n = *sq->ktail - *sq->khead;
+
+	do {
+		__real_iou__uring_enter(uring, n, 0, IORING_ENTER_GETEVENTS, NULL);
+		close_what_is_lost(&uring->ring.cq);
+		*uring->ring.cq.khead = *uring->ring.cq.ktail;
+		n = 0;
+	} while (*sq->kflags & IORING_SQ_CQ_OVERFLOW);
 	return -EBADR;
 }
 

@@ -25,6 +25,7 @@ struct part {
 	int n_final;
 	int n_errors; /* completions that were the error */
 	int result;
+	unsigned flags; /* of the last completion */
 };
 
 enum { N_PARTS = 512, PLAY_SLOTS = 12 };
@@ -38,8 +39,10 @@ struct play {
 	struct part parts[N_PARTS];
 	int n_parts;
 	int n_told;
+	unsigned n_entries;
 	bool is_lost; /* the engine has failed */
 	bool is_on_threads;
+	bool is_ending;         /* nothing new starts */
 	iou_buffers_t *buffers; /* which could not be taken back */
 	char complaint[256];
 };

@@ -21,6 +21,10 @@ enum {
 	N_TURNS = 30,
 	N_TIMERS = 70, /* more than there is room for at first */
 	N_POSTS = 300, /* likewise */
+	N_DUE = 8,
+	N_MUCH = 20,      /* what is worth a system call of its own before a wait */
+	N_MESSAGES = 200, /* many times as many as there is room for */
+	GROUP = 2,
 };
 
 static struct play the_play;
@@ -66,23 +70,52 @@ static int check_run(struct play *play, const char *call, int r)
 	return is_engines(play, r) ? CHECK(play, call, r, -r) : CHECK(play, call, r, 0);
 }
 
+/* Errno is the error, and no other. */
+static iou_t *check_new(struct play *play, const char *call, iou_t *iou)
+{
+	int error = errno;
+
+	if (iou)
+		return iou;
+	play->n_told++;
+	if (play->rules->is_strict || error != play->rules->error)
+		play_complain(play, "%s() failed: %s", call, strerror(error));
+	return NULL;
+}
+
+iou_t *play_open(struct play *play, iou_config_t config)
+{
+	config.size = sizeof(config);
+	return check_new(play, "iou_new_with", iou_new_with(&config));
+}
+
 /* Ops. */
 
 static int finish(void *data)
 {
 	struct part *part = data;
 
-	if (part->op)
+	if (part->op) {
 		part->result = part->op->result;
+		part->flags = part->op->flags;
+	}
 	part->n_final += !part->op || !(part->op->flags & IORING_CQE_F_MORE);
 	part->n_errors += part->result < 0 && part->result == -part->play->rules->error;
 	return 0;
 }
 
+static int count(void *n)
+{
+	++*(int *)n;
+	return 0;
+}
+
 static struct part *add_part(struct play *play, const char *name, int wanted)
 {
-	struct part *part = &play->parts[play->n_parts++];
+	struct part *part = &play->parts[play->n_parts < N_PARTS ? play->n_parts++ : 0];
 
+	if (play->n_parts == N_PARTS)
+		play_complain(play, "there are too many parts");
 	*part = (struct part){ .play = play, .name = name, .wanted = wanted, .also = wanted };
 	return part;
 }
@@ -247,9 +280,20 @@ static void resize_at_rest(struct play *play)
 	int fd = open_fd(play);
 
 	check_run(play, "iou_flush", iou_flush(play->iou));
-	resize_to(play, 2 * N_ENTRIES);
-	resize_to(play, N_ENTRIES);
+	resize_to(play, 2 * play->n_entries);
+	resize_to(play, play->n_entries);
 	check_quiet(play, fd);
+}
+
+/* Where another ring is built they have to be copied: for the first time, so that it takes memory. */
+static void resize_with_completions_due(struct play *play)
+{
+	for (int i = 0; i < N_DUE; i++)
+		nop(play, "a nop that is due in a resized ring", 0, 0);
+	check_run(play, "iou_flush", iou_flush(play->iou));
+	resize_to(play, 2 * play->n_entries);
+	play_run(play);
+	resize_to(play, play->n_entries);
 }
 
 static void take_many_and_queue_some(struct play *play)
@@ -264,6 +308,46 @@ static void take_many_and_queue_some(struct play *play)
 		nop(play, "a nop", 0, 0);
 	check_run(play, "iou_flush", iou_flush(play->iou));
 	nop(play, "a nop behind a flush", 0, 0);
+	play_run(play);
+}
+
+static bool is_blank(const struct io_uring_sqe *sqe)
+{
+	static const struct io_uring_sqe blank;
+
+	return memcmp(sqe, &blank, sizeof(blank)) == 0;
+}
+
+static void prepare_again(struct part *part)
+{
+	iou_op_reset(part->play->iou, part->op);
+	if (!is_blank(part->op->sqe))
+		play_complain(part->play, "iou_op_reset() has left something");
+	io_uring_prep_nop(part->op->sqe);
+}
+
+/* In the final callback, which thereby is none, but where nothing new starts. */
+static int repeat(void *data)
+{
+	struct part *part = data;
+
+	if (part->op->result < 0 || part->play->is_ending)
+		return finish(part);
+	prepare_again(part);
+	iou_op_queue(part->play->iou, part->op, finish, part);
+	return 0;
+}
+
+static void queue_again(struct play *play)
+{
+	struct part *part = play_take_part(play, "a nop that is queued again", 0);
+
+	if (!part)
+		return;
+	io_uring_prep_read(part->op->sqe, -1, play->bytes, 1, 0);
+	prepare_again(part);
+	part->is_due = true;
+	iou_op_queue(play->iou, part->op, repeat, part);
 	play_run(play);
 }
 
@@ -371,6 +455,21 @@ static void set_timers(struct play *play)
 	play_run(play);
 }
 
+/* Which goes before the wait, as it would take some of its time. A look that was in vain has the loop not look again. */
+static void wait_with_much_to_submit(struct play *play)
+{
+	struct part *part = far_timer(play, "a timer that is cancelled", 0, 0);
+
+	read_byte(play, "a read that nothing comes of at once", 1);
+	play_turn(play);
+	for (int i = 0; i < N_MUCH; i++)
+		nop(play, "one of many before a wait", 0, 0);
+	check_run(play, "iou_run_once", iou_run_once(play->iou, NULL));
+	if (part && !part->n_final)
+		CHECK(play, "iou_op_cancel", iou_op_cancel(play->iou, part->op), ENOMEM, EALREADY);
+	play_run(play);
+}
+
 static void use_fd(struct play *play)
 {
 	int fd = open_fd(play);
@@ -396,7 +495,7 @@ static void resize_with_reads_in_flight(struct play *play)
 	resize_to(play, 8);
 	play_run(play);
 	resize_to(play, 32);
-	resize_to(play, N_ENTRIES);
+	resize_to(play, play->n_entries);
 	if (play_run(play) == 0)
 		check_quiet(play, open_fd(play));
 }
@@ -412,6 +511,98 @@ static bool is_registered(struct play *play, const char *call, int r)
 	return CHECK(play, call, r, ENOMEM, EMFILE, is_engines(play, r) ? -r : ENOMEM) >= 0;
 }
 
+static bool is_received(const struct part *part, const char *byte)
+{
+	return part->flags & IORING_CQE_F_BUFFER && byte && *byte == 'x';
+}
+
+/* What the read has brought is in one of them, which then is for others again. */
+static void use_buffer(struct play *play, iou_buffers_t *buffers)
+{
+	struct part *part = buffers ? play_take_part(play, "a read into a provided buffer", 1) : NULL;
+	unsigned id;
+
+	if (!part)
+		return;
+	part->is_read = true;
+	io_uring_prep_read(part->op->sqe, play->fds[0], NULL, 1, (__u64)-1);
+	part->op->sqe->buf_group = GROUP;
+	play_queue(part, IOSQE_BUFFER_SELECT);
+	play_run(play);
+	id = part->flags >> IORING_CQE_BUFFER_SHIFT;
+	if (part->result == 1 && !is_received(part, iou_buffers_at(buffers, id)))
+		play_complain(play, "a buffer does not have what was read");
+	/* A read that has failed may have had one as well. */
+	if (part->flags & IORING_CQE_F_BUFFER)
+		CHECK(play, "iou_buffers_recycle", iou_buffers_recycle(buffers, id), 0);
+}
+
+/* More than there are, should none come back. */
+static void use_up_buffers(struct play *play, iou_buffers_t *buffers)
+{
+	for (int i = 0; i < 2; i++)
+		use_buffer(play, buffers);
+}
+
+/* Messages from another ring, which find no room, so that the kernel keeps them for when there is. */
+
+static int n_foreign(struct play *play)
+{
+	iou_stats_t stats = { .size = sizeof(stats) };
+
+	CHECK(play, "iou_stats", iou_stats(play->iou, &stats), 0);
+	return (int)stats.n_foreign;
+}
+
+static int queue_messages(struct play *play, iou_t *from, int *n_done)
+{
+	iou_op_t *op;
+	int n = 0;
+
+	for (; n < N_MESSAGES && (op = iou_op_new(from)); n++) {
+		io_uring_prep_msg_ring(op->sqe, iou_ring(play->iou)->ring_fd, 0, 0, 0);
+		iou_op_queue(from, op, count, n_done);
+	}
+	return n;
+}
+
+/* How many, at most. Threads have room for all. */
+static int send_messages(struct play *play)
+{
+	int n, r, n_done = 0;
+	iou_t *other;
+
+	if (play->is_on_threads || iou_supports(play->iou, IORING_OP_MSG_RING) != 1)
+		return 0;
+	other = check_new(play, "iou_new", iou_new(N_MESSAGES));
+	if (!other)
+		return 0;
+	n = queue_messages(play, other, &n_done);
+	r = iou_run(other);
+	CHECK(play, "iou_run", r, is_engines(play, r) ? -r : 0);
+	if (iou_free(other) || n_done != n)
+		play_complain(play, "%d messages were sent of %d", n_done, n);
+	return n;
+}
+
+static void take_messages(struct play *play, int n_sent)
+{
+	for (int i = 0; i < N_TURNS && !play->is_lost && n_foreign(play) < n_sent; i++)
+		play_turn(play);
+	if (play->rules->is_strict && n_foreign(play) < n_sent)
+		play_complain(play, "%d messages came of %d", n_foreign(play), n_sent);
+}
+
+/*
+ * But for a ring from which a thread of the kernel's takes what is submitted: a resize that fails cannot take back the
+ * request by which it gets at a file, and its descriptor would stay open.
+ */
+static void resize_with_files(struct play *play, unsigned entries)
+{
+	if (!(play->rules->config.flags & IOU_SQPOLL))
+		resize_to(play, entries);
+}
+
 /* A ring that is built anew is given all of it, at no time less. Of what cannot be taken back iou_free() lets go. */
 static void register_and_resize(struct play *play)
 {
@@ -424,16 +615,19 @@ static void register_and_resize(struct play *play)
 		return;
 	is_registered(play, "iou_register_buffers", iou_register_buffers(play->iou, &iovec, 1));
 	/* A kernel that says EINVAL to this does not know it. */
-	r = iou_buffers_new(play->iou, 2, 4, 16, &buffers);
+	r = iou_buffers_new(play->iou, GROUP, 2, 16, &buffers);
 	is_registered(play, "iou_buffers_new", r == -EOPNOTSUPP ? -EINVAL : r);
-	resize_to(play, 8);
+	use_buffer(play, buffers);
+	take_messages(play, send_messages(play));
+	resize_with_files(play, 8);
 	part = play_take_part(play, "a write to a registered file", 0);
 	if (part) {
 		io_uring_prep_write(part->op->sqe, 1, "", 0, (__u64)-1);
 		play_queue(part, IOSQE_FIXED_FILE);
 	}
 	play_run(play);
-	resize_to(play, N_ENTRIES);
+	resize_with_files(play, play->n_entries);
+	use_up_buffers(play, buffers);
 	play->buffers = buffers;
 	if (is_registered(play, "iou_buffers_free", iou_buffers_free(buffers)))
 		play->buffers = NULL;
@@ -476,18 +670,22 @@ static void start_async(struct play *play, int (*work)(void *), void *work_data)
 	part->is_due = check_job(play, "iou_async", iou_async(play->iou, work, work_data, finish, part)) == 0;
 }
 
-static struct part *start_job(struct play *play, const char *name, int (*work)(void *), void *work_data)
+static struct part *start_job_of(struct part *part, int (*work)(void *), void *work_data)
 {
-	struct part *part = play_take_part(play, name, 7);
-	int r;
+	struct play *play = part->play;
+	int r = iou_op_async(play->iou, part->op, work, work_data, finish, part);
 
-	if (!part)
-		return NULL;
-	r = iou_op_async(play->iou, part->op, work, work_data, finish, part);
 	part->is_due = check_job(play, "iou_op_async", r) == 0;
 	if (!part->is_due)
 		iou_op_free(play->iou, part->op);
 	return part->is_due ? part : NULL;
+}
+
+static struct part *start_job(struct play *play, const char *name, int (*work)(void *), void *work_data)
+{
+	struct part *part = play_take_part(play, name, 7);
+
+	return part ? start_job_of(part, work, work_data) : NULL;
 }
 
 static int wait_for_sem(void *data)
@@ -539,12 +737,6 @@ static void post_and_hold(struct play *play)
 	if (check_job(play, "iou_async", r) < 0)
 		CHECK(play, "iou_release", iou_release(play->iou), 0);
 	play_run(play);
-}
-
-static int count(void *n)
-{
-	++*(int *)n;
-	return 0;
 }
 
 /* More than the mailbox has room for. */
@@ -620,6 +812,20 @@ static int take_all(struct play *play, iou_op_t **ops)
 	return n;
 }
 
+/* But the one that there may be. */
+static void start_jobs_without_ops(struct play *play, iou_op_t *op)
+{
+	struct part *part;
+
+	start_async(play, return_seven, NULL);
+	if (!op)
+		return;
+	part = add_part(play, "a job before a drain", 7);
+	part->op = op;
+	part->also = -ECANCELED; /* it may not have begun */
+	start_job_of(part, return_seven, NULL);
+}
+
 static void drain(struct play *play)
 {
 	iou_op_t *ops[N_ALL];
@@ -632,9 +838,31 @@ static void drain(struct play *play)
 		play_leave_operations(play);
 	play_turn(play);
 	n = take_all(play, ops);
+	start_jobs_without_ops(play, n ? ops[--n] : NULL);
+	play->is_ending = true;
 	check_run(play, "iou_drain", iou_drain(play->iou, NULL));
+	play->is_ending = false;
 	while (n--)
 		iou_op_free(play->iou, ops[n]);
+}
+
+static void ask_for_version(struct play *play)
+{
+	char version[32];
+
+	snprintf(version, sizeof(version), "%d.%d.%d", IOU_VERSION_MAJOR, IOU_VERSION_MINOR, IOU_VERSION_MICRO);
+	if (strcmp(iou_version(), version) != 0)
+		play_complain(play, "iou_version() is %s instead of %s", iou_version(), version);
+}
+
+static void ask_for_support(struct play *play)
+{
+	int r = iou_supports(play->iou, IORING_OP_READ);
+
+	if (r == 0)
+		play_complain(play, "reads are not supported");
+	else
+		CHECK(play, "iou_supports", r, is_engines(play, r) ? -r : 0);
 }
 
 static void ask(struct play *play)
@@ -648,6 +876,8 @@ static void ask(struct play *play)
 		play_complain(play, "%d are pending after a run", iou_pending(play->iou));
 	if (!iou_ring(play->iou))
 		play_complain(play, "iou_ring() is NULL");
+	ask_for_version(play);
+	ask_for_support(play);
 }
 
 /* For iou_free(). */
@@ -670,11 +900,14 @@ static void leave_everything(struct play *play)
 
 static void (*const acts[])(struct play *) = {
 	resize_at_rest,
+	resize_with_completions_due,
 	take_many_and_queue_some,
+	queue_again,
 	link_and_drain,
 	link_more_than_fits,
 	cancel,
 	set_timers,
+	wait_with_much_to_submit,
 	use_fd,
 	resize_with_reads_in_flight,
 	register_and_resize,
@@ -727,26 +960,13 @@ static void close_what_is_left(const struct part *part)
 		close(part->result);
 }
 
-iou_t *play_open(struct play *play, iou_config_t config)
-{
-	iou_t *iou;
-
-	config.size = sizeof(config);
-	iou = iou_new_with(&config);
-	if (iou)
-		return iou;
-	play->n_told++;
-	if (play->rules->is_strict || errno != play->rules->error)
-		play_complain(play, "iou_new_with() failed: %s", strerror(errno));
-	return NULL;
-}
-
 static void open_iou(struct play *play)
 {
 	iou_config_t config = play->rules->config;
 	iou_info_t info = { .size = sizeof(info) };
 
-	config.entries = N_ENTRIES;
+	play->n_entries = config.entries ? config.entries : N_ENTRIES;
+	config.entries = play->n_entries;
 	play->iou = play_open(play, config);
 	if (!play->iou)
 		return;
@@ -771,6 +991,7 @@ static void perform(struct play *play)
 		operate(play);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
 		acts[i](play);
+	play->is_ending = true;
 	if (iou_free(play->iou))
 		play_complain(play, "iou_free() failed: %s", strerror(errno));
 	if (iou_buffers_free(play->buffers) < 0)
