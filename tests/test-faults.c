@@ -654,6 +654,39 @@ static bool is_own(const char *name)
 	return strncmp(name, "iou_", 4) == 0;
 }
 
+/* In the objects of the play. */
+static void read_played(char *names, size_t size)
+{
+	FILE *lines = popen("nm -u " PLAY, "r");
+	char line[512], name[256];
+
+	ck_assert_ptr_nonnull(lines);
+	names[0] = '\0';
+	while (fgets(line, sizeof(line), lines))
+		if (sscanf(line, " U %255s", name) == 1 && is_own(name))
+			snprintf(names + strlen(names), size - strlen(names), "%s ", name);
+	ck_assert_int_eq(pclose(lines), 0);
+}
+
+START_TEST(test_each_function_of_the_library_is_played)
+{
+	FILE *map = fopen(MAP, "re");
+	char line[256], name[256], played[2048];
+	int n = 0;
+
+	ck_assert_ptr_nonnull(map);
+	read_played(played, sizeof(played));
+	while (fgets(line, sizeof(line), map)) {
+		if (sscanf(line, " %255[a-z0-9_];", name) != 1 || !is_own(name))
+			continue;
+		n++;
+		ck_assert_msg(has_word(played, name), "%s() is not played", name);
+	}
+	fclose(map);
+	ck_assert_int_gt(n, 30);
+}
+END_TEST
+
 START_TEST(test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail)
 {
 	FILE *names = popen("nm -u " LIBRARY, "r");
@@ -690,8 +723,9 @@ static TCase *add_case(Suite *s, const char *name)
 Suite *suite(void)
 {
 	Suite *s = suite_create("faults");
-	TCase *tcase = ADD_CASE(s, "list", test_each_wrapped_function_is_called,
-				test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
+	TCase *tcase =
+		ADD_CASE(s, "list", test_each_wrapped_function_is_called, test_each_function_of_the_library_is_played,
+			 test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
 
 	choice = play_choose();
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
