@@ -723,13 +723,12 @@ static TCase *add_case(Suite *s, const char *name)
 Suite *suite(void)
 {
 	Suite *s = suite_create("faults");
-	TCase *tcase =
-		ADD_CASE(s, "list", test_each_wrapped_function_is_called, test_each_function_of_the_library_is_played,
-			 test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
+	TCase *tcase = add_case(s, "faults");
 
 	choice = play_choose();
-	tcase_add_checked_fixture(tcase, set_up, tear_down);
-	tcase = add_case(s, "faults");
+	tcase_add_test(tcase, test_each_wrapped_function_is_called);
+	tcase_add_test(tcase, test_each_function_that_the_library_calls_is_wrapped_or_cannot_fail);
+	tcase_add_test(tcase, test_each_function_of_the_library_is_played);
 	tcase_add_test(tcase, PROMISE_TEST(12, what_has_completed_is_told_when_io_uring_is_taken_away));
 	tcase_add_test(tcase, PROMISE_TEST(12, many_are_cancelled_without_memory));
 	tcase_add_test(tcase, PROMISE_TEST(12, chains_are_cancelled_without_memory_for_their_completions));
