@@ -32,17 +32,53 @@ static void usage(FILE *to)
 	      "            [--engine uring|threads] [--verbose]\n"
 	      "\n"
 	      "Walks at random over the API of libiou, with seeds from the given one on (default: from the clock), and\n"
-	      "checks at each step what is promised. Stops after so many seconds (default: 10) or walks. Even seeds\n"
-	      "are for io_uring and odd ones for threads, if it is not said which engine.\n",
+	      "checks at each step what is promised. Stops after so many seconds (default: 10) or walks, but not before\n"
+	      "the first is over. Even seeds are for io_uring and odd ones for threads, if it is not said which engine.\n",
 	      to);
 }
 
-static void hang(int signal)
+/* Async-signal-safe. */
+static void say(const char *what)
 {
-	(void)signal;
 	if (write(STDERR_FILENO, walk_name, strlen(walk_name)) > 0)
-		(void)!write(STDERR_FILENO, ": hangs\n", 8);
+		(void)!write(STDERR_FILENO, what, strlen(what));
+}
+
+static void hang(int number)
+{
+	(void)number;
+	say(": hangs\n");
 	abort();
+}
+
+static void die(int number)
+{
+	say(": ended by a signal\n");
+	/* By default, from when this handler returns on. */
+	raise(number);
+}
+
+static void be_ended(void)
+{
+	say(": ended by a sanitizer\n");
+}
+
+/* There is one in programs that are built with a sanitizer, which ends them without a word about the walk. */
+void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void set_handlers(void)
+{
+	static const int deadly[] = { SIGSEGV, SIGBUS, SIGABRT };
+	const struct sigaction action = { .sa_handler = die, .sa_flags = (int)SA_RESETHAND };
+	struct sigaction old;
+
+	signal(SIGALRM, hang);
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(be_ended);
+	/* Where a sanitizer has a handler of its own, that one tells more. */
+	for (unsigned i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+		if (sigaction(deadly[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(deadly[i], &action, NULL);
 }
 
 static uint64_t number(const char *text)
@@ -133,14 +169,20 @@ int main(int argc, char **argv)
 {
 	struct plan plan = read_arguments(argc, argv);
 	int64_t begin = time(NULL);
-	uint64_t n_walks;
+	uint64_t n_walks = 0;
 
-	signal(SIGALRM, hang);
-	for (n_walks = 0; !is_over(&plan, n_walks, begin); n_walks++)
-		walk_once(&plan, plan.seed + n_walks);
+	set_handlers();
+	/* Now, and not when it is too late. */
+	printf("# from seed %" PRIu64 " on\n", plan.seed);
+	fflush(stdout);
+	do
+		walk_once(&plan, plan.seed + n_walks++);
+	while (!is_over(&plan, n_walks, begin));
 	alarm(0);
 	/* As TAP, since it is one of the suite. A walk that fails ends the program before. */
 	printf("ok 1 - %" PRIu64 " walks from seed %" PRIu64 " on, %" PRId64 " s\n1..1\n", n_walks, plan.seed,
 	       (int64_t)time(NULL) - begin);
+	/* What leaks may be told of at the exit, and is any walk's. */
+	snprintf(walk_name, sizeof(walk_name), "soak: %" PRIu64 " walks from seed %" PRIu64 " on", n_walks, plan.seed);
 	return EXIT_SUCCESS;
 }
