@@ -1,31 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The life of an op, of a job, and of a post: what is done to it, and whether what comes back may be. */
+/* The life of an op: what is done to it. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "world.h"
+#include "acts.h"
 
 /* As many as make a walk interesting; callbacks start nothing beyond. */
 #define MANY 200
-
-/* The same for an op: with what it is, and what it came to. */
-#define CHECK_ACT(condition, act)                                         \
-	do {                                                              \
-		if (!(condition))                                         \
-			fail_with(__FILE__, __LINE__, #condition, (act)); \
-	} while (0)
-
-static _Noreturn void fail_with(const char *file, int line, const char *condition, const struct act *act)
-{
-	char text[256];
-
-	snprintf(text, sizeof(text), "%s: %s, flags %#x, serial %llu, in a chain %d, completion %u, flags %#x",
-		 condition, act->kind->name, act->flags, (unsigned long long)act->serial, act->chain != NULL,
-		 act->n_calls, act->op->flags);
-	walk_fail_with(file, line, text, act->op->result);
-}
 
 struct act *act_new(struct world *world, const struct kind *kind, struct source *source)
 {
@@ -156,12 +138,6 @@ void act_queue(struct act *act, unsigned flags, struct chain *chain)
 	act->identity = act->op->sqe->user_data;
 }
 
-/* Only a kernel's ring may be unable to change its size, and only where it has to be built anew. */
-static bool is_too_long(const struct act *act, int result)
-{
-	return result == -E2BIG && act->chain && act->world->has_ring && act->world->config.flags;
-}
-
 /* What may be cancelled, and what must be. */
 
 struct act *act_pick(struct world *world, struct source *source)
@@ -247,7 +223,7 @@ void act_cancel(struct act *act, bool by_identity)
 		return;
 	}
 	/* It may have ended without the kernel, with its callback due. */
-	bool may_be_over = act->may_be_cancelled || is_too_long(act, act->op->result) || is_after_timers(act);
+	bool may_be_over = act->may_be_cancelled || act_is_too_long(act, act->op->result) || is_after_timers(act);
 
 	CHECK_ACT(r == 0 || (r == -EALREADY && may_be_over), act);
 	act->may_be_cancelled = true;
@@ -257,111 +233,6 @@ void act_cancel(struct act *act, bool by_identity)
 }
 
 /* On the way out. */
-
-#define ERESTARTSYS 512 /* not for programs, but a splice of Linux may come to it */
-
-static bool is_interruption(const struct act *act, int result)
-{
-	return result == -EINTR || (result == -ERESTARTSYS && act->source_stream);
-}
-
-static bool is_cancellation(const struct act *act, int result)
-{
-	/* Linux interrupts what its threads are at, and what is linked to that runs there as well. */
-	return result == -ECANCELED || (is_interruption(act, result) && act->world->has_ring &&
-					(act->chain || act->flags & IOSQE_ASYNC || act->source_stream));
-}
-
-static bool succeeds(const struct act *act, int result)
-{
-	return act->kind->succeeds ? act->kind->succeeds(act, result) : result >= 0;
-}
-
-/* What was in time ends before its limit; so the op is still there, unless its end is on its way. */
-static void limit_is_reached(const struct act *limit)
-{
-	struct act *act;
-
-	TAILQ_FOREACH(act, &limit->world->alive, entry)
-	act->has_to_end |= act->chain == limit->chain && act->serial + 1 == limit->serial;
-}
-
-/* A chain's members end in order. Behind the first that fails, if it is linked softly, all are cancelled. */
-static void check_chain(struct act *act, int result)
-{
-	struct chain *chain = act->chain;
-
-	if (!chain)
-		return;
-	if (act->kind == kind_link_timeout() && result == -ETIME)
-		limit_is_reached(act);
-
-	bool is_cut_off = chain->broken_at && act->serial > chain->broken_at && act->kind != kind_link_timeout();
-
-	CHECK_ACT(!is_cut_off || result == -ECANCELED, act);
-	act->may_be_cancelled |= is_cut_off || act->is_limited;
-	if (result != -ECANCELED && act->kind != kind_link_timeout()) {
-		CHECK_ACT(act->serial > chain->latest, act);
-		chain->latest = act->serial;
-	}
-	if (!succeeds(act, result) && (act->flags & IOSQE_IO_LINK) && !is_cut_off)
-		chain->broken_at = act->serial;
-}
-
-/* Where an op with IOSQE_IO_DRAIN stands: all before must be over before it, and before all behind it. */
-static uint64_t barrier_of(const struct act *act)
-{
-	if (act->chain && act->chain->drains)
-		return act->chain->first;
-	return act->flags & IOSQE_IO_DRAIN ? act->serial : 0;
-}
-
-static bool has_alive_before(const struct world *world, uint64_t serial)
-{
-	const struct act *first;
-
-	TAILQ_FOREACH(first, &world->alive, entry)
-	if (!(first->kind->traits & IS_JOB) && !first->may_be_cancelled)
-		return first->serial < serial;
-	return false;
-}
-
-static void check_drains(const struct act *act)
-{
-	const struct act *other;
-
-	TAILQ_FOREACH(other, &act->world->alive, entry)
-	{
-		uint64_t barrier = other->may_be_cancelled ? 0 : barrier_of(other);
-
-		if (barrier && barrier <= act->serial)
-			CHECK_ACT(!has_alive_before(act->world, barrier), act);
-	}
-}
-
-static void check_order(struct act *act, int result)
-{
-	struct world *world = act->world;
-
-	if (!(act->kind->traits & IS_NOP) || act->flags || act->chain || result < 0)
-		return;
-	CHECK_ACT(act->serial > world->last_nop, act);
-	world->last_nop = act->serial;
-}
-
-static void check_result(struct act *act, int result, unsigned flags)
-{
-	if (is_cancellation(act, result)) {
-		/* To a linked timeout it is the ordinary end. */
-		CHECK_ACT(act->may_be_cancelled || act->kind == kind_link_timeout(), act);
-		return;
-	}
-	CHECK_ACT(!act->must_be_cancelled, act);
-	CHECK_ACT(act->kind->allows ? act->kind->allows(act, result, flags) : result == 0, act);
-	CHECK_ACT(!act->is_silent || !succeeds(act, result), act);
-	check_drains(act);
-	check_order(act, result);
-}
 
 /* Bytes, buffers and descriptors that came with it. */
 static void account(struct act *act, int result, unsigned flags)
@@ -437,10 +308,7 @@ static int act_called(void *data)
 	CHECK_ACT(act->op->sqe->user_data == act->identity, act);
 	act->n_calls++;
 	CHECK_ACT(!(flags & IORING_CQE_F_MORE) || (act->kind->traits & IS_MULTI), act);
-	if (!is_too_long(act, result)) {
-		check_chain(act, result);
-		check_result(act, result, flags);
-	}
+	act_check(act, result, flags);
 	account(act, result, flags);
 	return run_end_callback(world,
 				flags & IORING_CQE_F_MORE ? act_do_something(world, &act->source) : act_ended(act));

@@ -9,11 +9,12 @@
  *	world.c     an instance and what its ops work on; what must be so before and after it
  *	kinds*.c    the operations: how each is prepared, and which results it may have
  *	acts.c      the life of an op, as the model sees it
+ *	outcomes.c  which of its ends may be
  *	jobs.c      jobs, posts, and completions that are no op's
  *	runs.c      calls that deliver, and what they may return
  *	settle.c    that whatever can end does end
  *	helpers.c   other threads
- *	steps.c     what the walk chooses from
+ *	steps*.c    what the walk chooses from
  */
 
 #include <iou.h>

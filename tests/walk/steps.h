@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef IOU_TESTS_WALK_STEPS_H
+#define IOU_TESTS_WALK_STEPS_H
+
+#include "world.h"
+
+/* steps-ops.c */
+void ops_queue_one(struct world *world, struct source *source);
+void ops_queue_nops(struct world *world, struct source *source);
+void ops_queue_chain(struct world *world, struct source *source);
+/** A submission ends it: what comes later is not linked to it, whatever becomes of it. */
+void ops_flush_open_chain(struct world *world, struct source *source);
+void ops_take_and_drop(struct world *world, struct source *source);
+void ops_queue_old(struct world *world, struct source *source);
+void ops_misuse(struct world *world, struct source *source);
+void ops_cancel_one(struct world *world, struct source *source);
+void ops_cancel_all(struct world *world);
+
+#endif
