@@ -93,6 +93,8 @@ void act_begin_life(struct act *act)
 	act->epoch = world->epoch;
 	act->n_calls = 0;
 	act->is_silent = act->flags & IOSQE_CQE_SKIP_SUCCESS;
+	act->may_find = world->registered;
+	act->may_miss = ~world->registered;
 	act->may_be_cancelled = world->n_sweeps > 0 || world->is_ending;
 	act->must_be_cancelled = world->is_ending;
 	if (act->kind->traits & SWEEPS) {
@@ -165,6 +167,45 @@ bool acts_use(const struct world *world, const struct stream *stream)
 	if (is_at(act, stream))
 		return true;
 	return false;
+}
+
+static void see(struct act *act)
+{
+	act->may_find |= act->world->registered;
+	act->may_miss |= ~act->world->registered;
+}
+
+void acts_see_registered(struct world *world)
+{
+	struct act *act;
+
+	TAILQ_FOREACH(act, &world->alive, entry)
+	see(act);
+	TAILQ_FOREACH(act, &world->silent, entry)
+	see(act);
+}
+
+/* One that is cancelled before it is submitted does not use it, nor one in a chain that is too long. */
+static bool is_surely_submitted(const struct act *act, bool is_any_staged)
+{
+	return !is_any_staged && !act->may_be_cancelled && !act->chain;
+}
+
+enum use acts_use_group(const struct world *world)
+{
+	bool is_any_staged = run_has_staged(world);
+	enum use use = UNUSED;
+	const struct act *act;
+
+	TAILQ_FOREACH(act, &world->alive, entry)
+	{
+		if (!act->has_group || act->epoch == world->epoch)
+			continue;
+		if (is_surely_submitted(act, is_any_staged))
+			return USED;
+		use = PERHAPS_USED;
+	}
+	return use;
 }
 
 void acts_may_be_cancelled(struct world *world)

@@ -11,6 +11,16 @@ static void wait_for(sem_t *sem)
 		CHECK(errno == EINTR);
 }
 
+static void be_refused(iou_t *iou)
+{
+	iou_buffers_t *buffers;
+
+	CHECK(iou_flush(iou) == -EPERM);
+	CHECK(iou_register_files(iou, NULL, 1) == -EPERM && iou_unregister_files(iou) == -EPERM);
+	CHECK(iou_register_buffers(iou, NULL, 1) == -EPERM && iou_unregister_buffers(iou) == -EPERM);
+	CHECK(iou_buffers_new(iou, 1, 1, 1, &buffers) == -EPERM);
+}
+
 static void do_one(struct helper *helper)
 {
 	struct world *world = helper->world;
@@ -32,7 +42,7 @@ static void do_one(struct helper *helper)
 		break;
 	case 3:
 		if (helper->is_refused)
-			CHECK(iou_flush(world->iou) == -EPERM);
+			be_refused(world->iou);
 		break;
 	default:
 		act_post(helper, source);

@@ -33,6 +33,16 @@ static bool is_never_waited_for(const struct act *act)
 	       (act->chain || act->flags & IOSQE_ASYNC);
 }
 
+/* By a slot, which may be of no table, or empty, or have a socket without a peer in it. */
+static bool is_read(struct act *act, int result, unsigned flags)
+{
+	if (!(act->op->sqe->flags & IOSQE_FIXED_FILE))
+		return is_length(act, result, flags);
+	if (result == -EBADF || (result == -EINVAL && act->may_find & HAS_FILES))
+		return act->may_miss & HAS_ENDS;
+	return act->may_find & HAS_ENDS && is_length(act, result, flags);
+}
+
 static bool is_some(struct act *act, int result, unsigned flags)
 {
 	return is_length(act, result, flags) || (result == -EAGAIN && is_never_waited_for(act));
@@ -74,7 +84,7 @@ static void prepare_read(struct world *world, struct act *act, struct source *so
 	kind_choose_memory(world, act, source);
 	act->stream = &world->streams[i];
 	io_uring_prep_read(act->op->sqe, act->stream->out, act->buffer, act->length, (__u64)-1);
-	if (world->has_files && source_one_in(source, 2)) {
+	if (source_one_in(source, world->registered & HAS_ENDS ? 2 : 16)) {
 		act->op->sqe->fd = (int)i;
 		act->op->sqe->flags |= IOSQE_FIXED_FILE;
 	}
@@ -103,8 +113,9 @@ static void prepare_recv(struct world *world, struct act *act, struct source *so
 
 void kind_choose_group(struct act *act, struct source *source)
 {
+	act->has_group = source_one_in(source, 2);
 	act->op->sqe->flags |= IOSQE_BUFFER_SELECT;
-	act->op->sqe->buf_group = source_one_in(source, 2) ? RING_GROUP : PROVIDED_GROUP;
+	act->op->sqe->buf_group = act->has_group ? RING_GROUP : PROVIDED_GROUP;
 }
 
 static void prepare_recv_multishot(struct world *world, struct act *act, struct source *source)
@@ -222,7 +233,7 @@ static void prepare_fsync(struct world *world, struct act *act, struct source *s
 }
 
 static const struct kind kinds[] = {
-	{ "read", MAY_LINK | TAKES | AWAITS_INPUT, prepare_read, is_length, is_whole },
+	{ "read", MAY_LINK | TAKES | AWAITS_INPUT, prepare_read, is_read, is_whole },
 	{ "write", MAY_LINK | GIVES | AWAITS_ROOM, prepare_write, is_length, is_whole },
 	{ "recv", MAY_LINK | TAKES | AWAITS_INPUT, prepare_recv, is_some, NULL },
 	{ "send", MAY_LINK | GIVES | AWAITS_ROOM, prepare_send, is_length, NULL },

@@ -41,9 +41,9 @@ static void prepare_group_file_read(struct world *world, struct act *act, struct
 static bool is_fixed_content(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
-	if (!act->world->has_fixed)
-		return result == -EFAULT;
-	return result == (int)act->length && is_file_memory(act->buffer, act->length);
+	if (result == -EFAULT)
+		return act->may_miss & HAS_FIXED;
+	return act->may_find & HAS_FIXED && result == (int)act->length && is_file_memory(act->buffer, act->length);
 }
 
 static void prepare_fixed_read(struct world *world, struct act *act, struct source *source)
@@ -62,26 +62,28 @@ static unsigned choose_slot(struct source *source)
 static bool is_placed(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
-	return result == (act->world->has_files ? 0 : -ENXIO);
+	return (act->may_find & HAS_FILES && result == 0) || (act->may_miss & HAS_FILES && result == -ENXIO);
 }
 
 static bool is_closed(struct act *act, int result, unsigned flags)
 {
-	return (act->world->has_files && result == -EBADF) || is_placed(act, result, flags);
+	return (act->may_find & HAS_FILES && result == -EBADF) || is_placed(act, result, flags);
 }
 
 static bool is_free_slot(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
-	if (!act->world->has_files)
-		return result == -ENXIO || result == -ENFILE;
-	return result == -ENFILE || (result >= N_STREAMS && result < N_STREAMS + N_FREE_SLOTS);
+	if (result < 0)
+		return result == -ENFILE || (result == -ENXIO && act->may_miss & HAS_FILES);
+	if (result < N_STREAMS)
+		return act->may_find & HAS_FILES && act->may_miss & HAS_ENDS;
+	return act->may_find & HAS_FILES && result < N_STREAMS + N_FREE_SLOTS;
 }
 
 static bool is_installed(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
-	return result == -EBADF || (act->world->has_files && result >= 0);
+	return result == -EBADF || (act->may_find & HAS_FILES && result >= 0);
 }
 
 static void prepare_slot_open(struct world *world, struct act *act, struct source *source)

@@ -18,7 +18,7 @@ _Noreturn void act_fail(const char *file, int line, const char *condition, const
 /* Only a kernel's ring may be unable to change its size, and only where it has to be built anew. */
 bool act_is_too_long(const struct act *act, int result)
 {
-	return result == -E2BIG && act->chain && act->world->has_ring && act->world->config.flags;
+	return result == -E2BIG && act->chain && act->world->has_ring && act->world->is_rebuilt;
 }
 
 #define ERESTARTSYS 512 /* not for programs, but a splice of Linux may come to it */
@@ -112,6 +112,13 @@ static void check_order(struct act *act, int result)
 	world->last_nop = act->serial;
 }
 
+static bool is_supported(const struct act *act)
+{
+	uint8_t opcode = act->op->sqe->opcode;
+
+	return opcode < N_SUPPORTED && act->world->is_supported[opcode];
+}
+
 static void check_result(struct act *act, int result, unsigned flags)
 {
 	if (is_cancellation(act, result)) {
@@ -120,8 +127,13 @@ static void check_result(struct act *act, int result, unsigned flags)
 		return;
 	}
 	CHECK_ACT(!act->must_be_cancelled, act);
+	if (!is_supported(act)) {
+		CHECK_ACT(result == -EINVAL || result == -EOPNOTSUPP, act);
+		return;
+	}
 	CHECK_ACT(act->kind->allows ? act->kind->allows(act, result, flags) : result == 0, act);
 	CHECK_ACT(!act->is_silent || !succeeds(act, result), act);
+	CHECK_ACT(!act->has_group || !(flags & IORING_CQE_F_BUFFER) || act->may_find & HAS_GROUP, act);
 	check_drains(act);
 	check_order(act, result);
 }

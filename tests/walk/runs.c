@@ -62,6 +62,14 @@ void run_check_counts(struct world *world)
 	CHECK_RESULT(n <= world->n_alive + world->n_silent + world->is_in_callback, (long long)n);
 }
 
+bool run_has_staged(const struct world *world)
+{
+	iou_stats_t stats = { .size = sizeof(stats) };
+
+	CHECK(iou_stats(world->iou, &stats) == 0);
+	return stats.ops_queued > 0;
+}
+
 /* What a run that begins now has to reckon with. */
 struct before {
 	uint64_t n_callbacks;

@@ -20,7 +20,8 @@ static bool can_end(const struct act *act)
 {
 	unsigned traits = act->kind->traits;
 
-	if (act->world->has_ring && (traits & TAKES_THREAD || act->flags & IOSQE_ASYNC))
+	if ((act->world->has_ring || act->world->has_few_threads) &&
+	    (traits & TAKES_THREAD || act->flags & IOSQE_ASYNC))
 		return false;
 	if (traits & AWAITS_INPUT)
 		return is_ready(act->stream->out, POLLIN);
@@ -67,15 +68,6 @@ static const struct act *find_late(const struct world *world, uint64_t last)
 	return NULL;
 }
 
-/* Behind a drain, as long as somebody before it waits without end. */
-static bool has_staged(const struct world *world)
-{
-	iou_stats_t stats = { .size = sizeof(stats) };
-
-	CHECK(iou_stats(world->iou, &stats) == 0);
-	return stats.ops_queued > 0;
-}
-
 static bool is_alive(const struct world *world, uint64_t serial)
 {
 	const struct act *act;
@@ -97,7 +89,7 @@ void run_until_woken(struct world *world)
 		return;
 	act_queue(act, 0, NULL);
 	run_once(world, &(struct timespec){ 0 });
-	for (begin = walk_now_us(); world->iou && !has_staged(world) && is_alive(world, serial);)
+	for (begin = walk_now_us(); world->iou && !run_has_staged(world) && is_alive(world, serial);)
 		run_once(world, NULL);
 	CHECK_RESULT(walk_now_us() - begin < 4000000, walk_now_us() - begin);
 }
@@ -143,7 +135,7 @@ void run_until_settled(struct world *world)
 
 	do {
 		run_once(world, &(struct timespec){ .tv_nsec = 1000000 });
-		if (!world->iou || has_staged(world))
+		if (!world->iou || run_has_staged(world))
 			return;
 		late = find_late(world, last);
 	} while (late && walk_now_us() - begin < PATIENCE_US);

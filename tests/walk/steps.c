@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -27,21 +28,33 @@ static void resize(struct world *world, struct source *source)
 	world->epoch++;
 	/* Busy is a kernel's ring that would have to be built anew, or an instance that ends. */
 	CHECK_RESULT(r == 0 || r == -EBUSY, r);
-	CHECK_RESULT(r == 0 || world->is_ending || (world->has_ring && (!world->is_bound || world->config.flags)), r);
+	CHECK_RESULT(r == 0 || world->is_ending || (world->has_ring && (!world->is_bound || world->is_rebuilt)), r);
 	CHECK(iou_info(world->iou, &info) == 0);
 	CHECK(r < 0 || info.sq_entries == entries);
 }
 
-/* Of a slot that requests may use. */
-static void update_slot(struct world *world, struct source *source)
+/* What the kernel, or the threads engine, can do is the same at all times. */
+static void ask_about_opcodes(struct world *world, struct source *source)
 {
-	int fd = source_one_in(source, 2) ? world->file : -1;
-	int r = iou_register_files_update(world->iou, N_STREAMS + source_pick(source, N_FREE_SLOTS), &fd, 1);
+	unsigned opcode = source_pick(source, N_SUPPORTED);
+	int r = iou_supports(world->iou, opcode);
 
-	CHECK_RESULT(r == (world->is_ending ? -ESHUTDOWN : world->has_files ? 1 : -ENXIO), r);
+	CHECK_RESULT(r == world->is_supported[opcode], opcode);
+	CHECK(iou_supports(world->iou, IORING_OP_NOP) == 1 && iou_supports(world->iou, 240) == 0);
+	CHECK(world->has_ring || iou_supports(world->iou, IORING_OP_URING_CMD) == 0);
+	CHECK(iou_supports(NULL, IORING_OP_NOP) == -EINVAL);
 }
 
-static void ask(struct world *world)
+/* The library that runs is the header's. */
+static void check_version(void)
+{
+	char version[32];
+
+	snprintf(version, sizeof(version), "%d.%d.%d", IOU_VERSION_MAJOR, IOU_VERSION_MINOR, IOU_VERSION_MICRO);
+	CHECK(strcmp(iou_version(), version) == 0);
+}
+
+static void ask(struct world *world, struct source *source)
 {
 	if (world->is_in_callback) {
 		CHECK(iou_run(world->iou) == -EBUSY);
@@ -51,6 +64,8 @@ static void ask(struct world *world)
 	CHECK(iou_op_new(NULL) == NULL && errno == EINVAL);
 	CHECK(iou_resize(world->iou, 0) == -EINVAL);
 	CHECK(iou_ring(world->iou));
+	check_version();
+	ask_about_opcodes(world, source);
 	run_check_counts(world);
 }
 
@@ -97,7 +112,7 @@ static void replace_stream(struct world *world, struct source *source)
 {
 	int i = (int)source_pick(source, N_STREAMS);
 
-	if (world->has_files || i == UNIX_BACK || acts_use(world, &world->streams[i]))
+	if (world->registered & HAS_ENDS || i == UNIX_BACK || acts_use(world, &world->streams[i]))
 		return;
 	if (i != UNIX_PAIR || !acts_use(world, &world->streams[UNIX_BACK]))
 		world_replace_stream(world, i);
@@ -143,7 +158,8 @@ void step_anywhere(struct world *world, struct source *source)
 		resize(world, source);
 		break;
 	case 14:
-		ask(world);
+		ask(world, source);
+		step_neighbour(world, source);
 		break;
 	case 15:
 		act_start_job(world, source);
@@ -170,7 +186,7 @@ void step_anywhere(struct world *world, struct source *source)
 		if (source_one_in(source, 8))
 			ops_misuse(world, source);
 		else
-			update_slot(world, source);
+			step_registry(world, source);
 		break;
 	case 21:
 		if (world->is_in_callback && source_one_in(source, 64))
@@ -225,6 +241,18 @@ static void run_as_foreign_loop(struct world *world)
 	run_once(world, &(struct timespec){ 0 });
 }
 
+static bool is_refused_in_child(struct world *world)
+{
+	iou_buffers_t *buffers;
+
+	return iou_run(world->iou) == -EOWNERDEAD && iou_flush(world->iou) == -EOWNERDEAD && !iou_op_new(world->iou) &&
+	       errno == EOWNERDEAD && iou_pending(world->iou) == -EOWNERDEAD &&
+	       iou_supports(world->iou, IORING_OP_NOP) == -EOWNERDEAD &&
+	       iou_register_files(world->iou, NULL, 1) == -EOWNERDEAD &&
+	       iou_unregister_files(world->iou) == -EOWNERDEAD && iou_unregister_buffers(world->iou) == -EOWNERDEAD &&
+	       iou_buffers_new(world->iou, 1, 1, 1, &buffers) == -EOWNERDEAD;
+}
+
 /* In the child everything but freeing is refused; the parent does not notice. */
 static void fork_once(struct world *world)
 {
@@ -233,10 +261,9 @@ static void fork_once(struct world *world)
 
 	CHECK(child >= 0);
 	if (child == 0) {
-		bool is_so = iou_run(world->iou) == -EOWNERDEAD && iou_flush(world->iou) == -EOWNERDEAD &&
-			     !iou_op_new(world->iou) && errno == EOWNERDEAD && iou_pending(world->iou) == -EOWNERDEAD &&
-			     !iou_free(world->iou);
+		bool is_so = is_refused_in_child(world);
 
+		is_so &= !iou_free(world->iou) && iou_buffers_free(world->buffers) == 0;
 		_exit(is_so ? 0 : 1);
 	}
 	CHECK(waitpid(child, &status, 0) == child);

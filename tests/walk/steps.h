@@ -16,4 +16,10 @@ void ops_misuse(struct world *world, struct source *source);
 void ops_cancel_one(struct world *world, struct source *source);
 void ops_cancel_all(struct world *world);
 
+/* registry.c */
+void step_registry(struct world *world, struct source *source);
+
+/* neighbour.c */
+void step_neighbour(struct world *world, struct source *source);
+
 #endif

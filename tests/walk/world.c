@@ -247,9 +247,30 @@ static void close_streams(struct world *world)
 
 /* The instance. */
 
+/* As few as one may carry out what blocks. */
+static void choose_threads(struct world *world)
+{
+	if (source_one_in(world->source, 4))
+		world->config.iowq_bounded = 1 + source_pick(world->source, 3);
+	if (source_one_in(world->source, 4))
+		world->config.iowq_unbounded = 1 + source_pick(world->source, 3);
+	world->has_few_threads = world->config.iowq_bounded || world->config.iowq_unbounded;
+}
+
+static void choose_spin(struct world *world)
+{
+	static const unsigned ns[] = { 0, 1000, 50000, 1000000 };
+
+	if (!source_one_in(world->source, 3))
+		return;
+	world->config.flags |= IOU_SPIN;
+	world->config.spin_ns = ns[source_pick(world->source, 4)];
+}
+
 static void choose_config(struct world *world, uint32_t engine)
 {
 	static const unsigned entries[] = { 1, 2, 4, 8, 64, 128 };
+	static const unsigned stacks[] = { 0, 0, 131072, 1048576 };
 	struct source *source = world->source;
 
 	world->config = (iou_config_t){
@@ -257,6 +278,7 @@ static void choose_config(struct world *world, uint32_t engine)
 		.engine = engine,
 		.entries = entries[source_pick(source, 6)],
 		.workers = source_pick(source, 3),
+		.stack_size = stacks[source_pick(source, 4)],
 		.foreign_cqe = act_foreign_cqe,
 		.foreign_cqe_data = world,
 	};
@@ -266,22 +288,9 @@ static void choose_config(struct world *world, uint32_t engine)
 		world->config.flags |= IOU_SQPOLL;
 	if (source_one_in(source, 3))
 		world->config.cq_entries = world->config.entries;
-}
-
-static void register_things(struct world *world)
-{
-	int files[N_STREAMS + N_FREE_SLOTS];
-	const struct iovec arena = { world->arena, ARENA_BYTES };
-
-	CHECK(iou_buffers_new(world->iou, RING_GROUP, RING_BUFFERS, SLOT_BYTES, &world->buffers) == 0);
-	world->has_files = source_one_in(world->source, 3);
-	for (int i = 0; i < N_STREAMS + N_FREE_SLOTS; i++)
-		files[i] = i < N_STREAMS ? world->streams[i].out : -1;
-	if (world->has_files)
-		CHECK(iou_register_files(world->iou, files, N_STREAMS + N_FREE_SLOTS) == 0);
-	world->has_fixed = source_one_in(world->source, 2);
-	if (world->has_fixed)
-		CHECK(iou_register_buffers(world->iou, &arena, 1) == 0);
+	choose_threads(world);
+	choose_spin(world);
+	world->is_rebuilt = world->config.flags & (IOU_ANY_THREAD | IOU_SQPOLL);
 }
 
 static int count_descriptors(void)
@@ -302,7 +311,10 @@ static void open_instance(struct world *world, uint32_t engine)
 	CHECK_RESULT(world->iou, errno);
 	CHECK(iou_info(world->iou, &info) == 0 && info.engine == engine);
 	world->has_ring = engine == IOU_ENGINE_URING;
-	register_things(world);
+	for (unsigned i = 0; i < N_SUPPORTED; i++)
+		world->is_supported[i] = iou_supports(world->iou, i) == 1;
+	registry_open(world);
+	neighbour_open(world);
 }
 
 void world_open(struct world *world, struct source *source, uint32_t engine)
@@ -334,6 +346,7 @@ void world_close(struct world *world)
 	close(world->listener);
 	bury(world->arena);
 	CHECK(iou_buffers_free(world->buffers) == 0);
+	neighbour_close(world);
 	free(world->provided_buffers);
 	CHECK_RESULT(count_descriptors() == world->n_descriptors, count_descriptors());
 }

@@ -12,8 +12,10 @@
  *	outcomes.c  which of its ends may be
  *	jobs.c      jobs, posts, and completions that are no op's
  *	runs.c      calls that deliver, and what they may return
+ *	registry.c  what is registered
  *	settle.c    that whatever can end does end
  *	helpers.c   other threads
+ *	neighbour.c another instance
  *	steps*.c    what the walk chooses from
  */
 
@@ -63,6 +65,17 @@ struct chain {
 
 SLIST_HEAD(chains, chain);
 
+/** What is registered. */
+enum {
+	HAS_FILES = 1 << 0, /* a table of them, and in it... */
+	HAS_ENDS = 1 << 1,  /* ...the streams' ends: out of stream i at index i */
+	HAS_FIXED = 1 << 2, /* the arena, as a buffer */
+	HAS_GROUP = 1 << 3, /* the group that is a ring */
+};
+
+/* What is known of a group of buffers: whether something that takes from it has been submitted. */
+enum use { UNUSED, PERHAPS_USED, USED };
+
 /** An op, as the model sees it. */
 struct act {
 	TAILQ_ENTRY(act) entry;
@@ -78,9 +91,11 @@ struct act {
 	unsigned flags; /* of its SQE */
 	bool may_be_cancelled;
 	bool must_be_cancelled;
-	bool is_limited; /* by a timeout that is linked to it */
-	bool has_to_end; /* that one has come: nothing is waited for any more */
-	bool is_silent;  /* its success has no callback: it may be over already */
+	bool is_limited;             /* by a timeout that is linked to it */
+	bool has_to_end;             /* that one has come: nothing is waited for any more */
+	bool is_silent;              /* its success has no callback: it may be over already */
+	bool has_group;              /* it takes from the group that is a ring */
+	unsigned may_find, may_miss; /* what was registered, and what was not, at some time in its life */
 	unsigned n_calls;
 	unsigned n_rearms;
 
@@ -129,6 +144,14 @@ struct driver {
 	bool is_there;
 };
 
+/** Another instance. */
+struct neighbour {
+	iou_t *iou; /* NULL: there is none */
+	unsigned n_queued, n_called;
+};
+
+#define N_SUPPORTED 128 /* opcodes that are asked about */
+
 struct world {
 	struct source *source;
 	iou_t *iou;
@@ -144,11 +167,13 @@ struct world {
 	iou_buffers_t *buffers;
 	unsigned char *provided_buffers;
 	unsigned n_provided[PROVIDED_BUFFERS]; /* at most so many times each is in its group */
-	bool has_ring;                         /* a kernel's */
-	bool has_files;                        /* the streams' ends are registered: out of stream i at index i */
-	bool has_fixed;                        /* the arena is a registered buffer */
-	int fd;                                /* iou_fd(), or -1 */
-	int n_descriptors;                     /* open before */
+	unsigned registered;
+	bool has_ring;                  /* a kernel's */
+	bool is_supported[N_SUPPORTED]; /* by opcode */
+	bool is_rebuilt;                /* where it is to have another size */
+	bool has_few_threads;           /* who waits for one may wait for long */
+	int fd;                         /* iou_fd(), or -1 */
+	int n_descriptors;              /* open before */
 
 	/* Ops. */
 	struct acts news, alive, silent;
@@ -179,6 +204,7 @@ struct world {
 
 	struct helper helpers[N_HELPERS];
 	struct driver driver;
+	struct neighbour neighbour;
 };
 
 /** What must be so. If it is not, say where the walk was and abort. */
@@ -267,6 +293,9 @@ void act_cancel(struct act *act, bool by_identity);
 void acts_may_be_cancelled(struct world *world);
 /** And those that have not been submitted must be. */
 void acts_are_cancelled(struct world *world);
+/** What is registered has changed. */
+void acts_see_registered(struct world *world);
+enum use acts_use_group(const struct world *world);
 /** A living one, or NULL. */
 struct act *act_pick(struct world *world, struct source *source);
 /** Whether one may be at this stream. */
@@ -304,8 +333,17 @@ int run_end_callback(struct world *world, int result);
 void run_ask_free(struct world *world);
 /** From any thread. */
 void run_ask_quit(struct world *world);
+/** Something is queued and not submitted: behind a drain, as long as somebody before it waits without end. */
+bool run_has_staged(const struct world *world);
 /** The counters are as the model has them. */
 void run_check_counts(struct world *world);
+
+/* registry.c */
+void registry_open(struct world *world);
+
+/* neighbour.c */
+void neighbour_open(struct world *world);
+void neighbour_close(struct world *world);
 
 /* settle.c */
 /** Have the threads engine's workers wake the loop. */
