@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../opcodes.h"
 #include "acts.h"
 
 /* As many as make a walk interesting; callbacks start nothing beyond. */
@@ -36,6 +37,8 @@ void act_forget(struct act *act)
 {
 	if (act->buffer)
 		world_give_slot(act->world, act->buffer);
+	for (unsigned i = 0; i < act->n_fds; i++)
+		close(act->fds[i]);
 	free(act);
 }
 
@@ -275,14 +278,21 @@ void act_cancel(struct act *act, bool by_identity)
 
 /* On the way out. */
 
+/* A ring that is built anew, also for a chain that is long, has no more of what requests have provided. */
+static bool keeps_provided(const struct world *world)
+{
+	/* Linux resizes in place from 6.13 on, and has that opcode from 6.15 on. */
+	return !world->has_ring || (!world->is_rebuilt && world->is_supported[OP_EPOLL_WAIT]);
+}
+
 /* Bytes, buffers and descriptors that came with it. */
 static void account(struct act *act, int result, unsigned flags)
 {
 	unsigned traits = act->kind->traits;
 
 	if (result > 0 && (traits & TAKES))
-		act->stream->n_out += (unsigned)result;
-	if (result > 0 && act->source_stream)
+		act->stream->n_out += (unsigned)result - act->n_head;
+	if (result > 0 && act->source_stream && !(traits & KEEPS))
 		act->source_stream->n_out += (unsigned)result;
 	if (result > 0 && (traits & GIVES))
 		act->stream->n_in += (unsigned)result;
@@ -290,6 +300,8 @@ static void account(struct act *act, int result, unsigned flags)
 		world_take_buffer(act->world, act->op->sqe->buf_group, flags >> IORING_CQE_BUFFER_SHIFT);
 	if (result < 0 && (traits & PROVIDES))
 		act->world->n_provided[act->op->sqe->off]--;
+	if (result >= 0 && (traits & PROVIDES) && keeps_provided(act->world))
+		registry_change(act->world, 0, HAS_PROVIDED);
 	if (result >= 0 && (traits & MAKES_FD))
 		close(result);
 }
@@ -309,7 +321,7 @@ int act_do_something(struct world *world, struct source *source)
 /* In its final callback. Returns whether it lives on. */
 static bool rearm(struct act *act)
 {
-	if (act->n_rearms == 3 || act->chain || !source_one_in(&act->source, 4))
+	if (act->n_rearms == 3 || act->chain || act->kind->traits & ONCE || !source_one_in(&act->source, 4))
 		return false;
 	act->n_rearms++;
 	if (act->world->is_ending) {

@@ -2,6 +2,7 @@
 /* Kinds that transfer bytes: to and from streams and the file. */
 #include <errno.h>
 
+#include "../opcodes.h"
 #include "kinds.h"
 
 static bool is_length(struct act *act, int result, unsigned flags)
@@ -66,6 +67,26 @@ static bool is_received(struct act *act, int result, unsigned flags)
 	return result > 0 ? (flags & IORING_CQE_F_BUFFER) != 0 : result == -ENOBUFS && !(flags & IORING_CQE_F_MORE);
 }
 
+/* What came is told of before it: no name and no control data. */
+static bool is_message_received(struct act *act, int result, unsigned flags)
+{
+	const struct io_uring_recvmsg_out *out;
+
+	if (!is_received(act, result, flags) || (result > 0 && result <= (int)act->n_head))
+		return false;
+	if (result < 0 || !act->has_group)
+		return true;
+	out = iou_buffers_at(act->world->buffers, flags >> IORING_CQE_BUFFER_SHIFT);
+	return out && out->payloadlen == (unsigned)result - act->n_head && !out->namelen && !out->controllen &&
+	       !(out->flags & MSG_TRUNC);
+}
+
+/* Nothing, where somebody has taken it all as soon as Linux has seen that there is something. */
+static bool is_copied(struct act *act, int result, unsigned flags)
+{
+	return is_length(act, result, flags) || result == 0;
+}
+
 static bool is_read_into_group(struct act *act, int result, unsigned flags)
 {
 	return is_received(act, result, flags) && result <= (int)act->length;
@@ -75,6 +96,15 @@ void kind_choose_memory(struct world *world, struct act *act, struct source *sou
 {
 	act->buffer = world_take_slot(world);
 	act->length = 1 + source_pick(source, SLOT_BYTES / 2);
+}
+
+/* The memory in two parts, of which one may be empty. */
+static void choose_vector(struct act *act, struct source *source)
+{
+	unsigned n = source_pick(source, act->length + 1);
+
+	act->iov[0] = (struct iovec){ act->buffer, n };
+	act->iov[1] = (struct iovec){ act->buffer + n, act->length - n };
 }
 
 static void prepare_read(struct world *world, struct act *act, struct source *source)
@@ -95,6 +125,14 @@ static void prepare_write(struct world *world, struct act *act, struct source *s
 	kind_choose_memory(world, act, source);
 	act->stream = &world->streams[source_pick(source, N_STREAMS)];
 	io_uring_prep_write(act->op->sqe, act->stream->in, act->buffer, act->length, (__u64)-1);
+}
+
+static void prepare_writev(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	choose_vector(act, source);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_writev(act->op->sqe, act->stream->in, act->iov, 2, (__u64)-1);
 }
 
 static struct stream *pick_sockets(struct world *world, struct source *source)
@@ -126,12 +164,20 @@ static void prepare_recv_multishot(struct world *world, struct act *act, struct 
 	kind_choose_group(act, source);
 }
 
-/* IORING_OP_READ_MULTISHOT, Linux 6.7 */
+static void prepare_recvmsg_multishot(struct world *world, struct act *act, struct source *source)
+{
+	act->stream = pick_sockets(world, source);
+	act->n_head = sizeof(struct io_uring_recvmsg_out);
+	io_uring_prep_recvmsg_multishot(act->op->sqe, act->stream->out, &act->message, 0);
+	kind_choose_group(act, source);
+}
+
+/* Linux 6.7 */
 static void prepare_read_multishot(struct world *world, struct act *act, struct source *source)
 {
 	act->stream = &world->streams[source_pick(source, N_STREAMS)];
 	io_uring_prep_read(act->op->sqe, act->stream->out, NULL, 0, (__u64)-1);
-	act->op->sqe->opcode = 49;
+	act->op->sqe->opcode = OP_READ_MULTISHOT;
 	kind_choose_group(act, source);
 }
 
@@ -175,8 +221,8 @@ static void make_message(struct world *world, struct act *act, struct source *so
 {
 	kind_choose_memory(world, act, source);
 	act->stream = pick_sockets(world, source);
-	act->iov = (struct iovec){ act->buffer, act->length };
-	act->message = (struct msghdr){ .msg_iov = &act->iov, .msg_iovlen = 1 };
+	choose_vector(act, source);
+	act->message = (struct msghdr){ .msg_iov = act->iov, .msg_iovlen = 2 };
 }
 
 static void prepare_recvmsg(struct world *world, struct act *act, struct source *source)
@@ -198,6 +244,13 @@ static void prepare_send_zc(struct world *world, struct act *act, struct source 
 	io_uring_prep_send_zc(act->op->sqe, act->stream->in, act->buffer, act->length, 0, 0);
 }
 
+static void prepare_sendmsg_zc(struct world *world, struct act *act, struct source *source)
+{
+	make_message(world, act, source);
+	act->stream = &world->streams[TCP_PAIR];
+	io_uring_prep_sendmsg_zc(act->op->sqe, act->stream->in, &act->message, 0);
+}
+
 static void prepare_file_read(struct world *world, struct act *act, struct source *source)
 {
 	kind_choose_memory(world, act, source);
@@ -207,8 +260,8 @@ static void prepare_file_read(struct world *world, struct act *act, struct sourc
 static void prepare_file_readv(struct world *world, struct act *act, struct source *source)
 {
 	kind_choose_memory(world, act, source);
-	act->iov = (struct iovec){ act->buffer, act->length };
-	io_uring_prep_readv(act->op->sqe, world->file, &act->iov, 1, 0);
+	choose_vector(act, source);
+	io_uring_prep_readv(act->op->sqe, world->file, act->iov, 2, 0);
 }
 
 static void prepare_file_write(struct world *world, struct act *act, struct source *source)
@@ -224,6 +277,15 @@ static void prepare_splice(struct world *world, struct act *act, struct source *
 	act->source_stream = &world->streams[PIPE_A];
 	act->stream = &world->streams[PIPE_B];
 	io_uring_prep_splice(act->op->sqe, act->source_stream->out, -1, act->stream->in, -1, act->length, 0);
+}
+
+/* The same, but the one has them still. */
+static void prepare_tee(struct world *world, struct act *act, struct source *source)
+{
+	act->length = 1 + source_pick(source, SLOT_BYTES / 2);
+	act->source_stream = &world->streams[PIPE_A];
+	act->stream = &world->streams[PIPE_B];
+	io_uring_prep_tee(act->op->sqe, act->source_stream->out, act->stream->in, act->length, 0);
 }
 
 static void prepare_fsync(struct world *world, struct act *act, struct source *source)
@@ -249,6 +311,10 @@ static const struct kind kinds[] = {
 	{ "file read", MAY_LINK | TAKES_THREAD, prepare_file_read, is_file_content, is_whole },
 	{ "file readv", MAY_LINK | TAKES_THREAD, prepare_file_readv, is_file_content, is_whole },
 	{ "file write", MAY_LINK | TAKES_THREAD, prepare_file_write, is_length, is_whole },
+	{ "writev", MAY_LINK | GIVES | AWAITS_ROOM, prepare_writev, is_length, is_whole },
+	{ "sendmsg zc", GIVES | AWAITS_ROOM | IS_MULTI, prepare_sendmsg_zc, is_sent, NULL },
+	{ "multishot recvmsg", TAKES | AWAITS_INPUT | IS_MULTI, prepare_recvmsg_multishot, is_message_received, NULL },
+	{ "tee", MAY_LINK | GIVES | KEEPS | AWAITS_OTHERS, prepare_tee, is_copied, is_whole },
 	{ "splice", MAY_LINK | GIVES | AWAITS_OTHERS, prepare_splice, is_length, is_whole },
 	{ "fsync", MAY_LINK | TAKES_THREAD | MAY_SKIP, prepare_fsync, NULL, NULL },
 };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "../opcodes.h"
 #include "kinds.h"
 
 static bool is_file_memory(const unsigned char *memory, unsigned length)
@@ -50,6 +51,37 @@ static void prepare_fixed_read(struct world *world, struct act *act, struct sour
 {
 	kind_choose_memory(world, act, source);
 	io_uring_prep_read_fixed(act->op->sqe, world->file, act->buffer, act->length, 0, 0);
+}
+
+/* Into any stream. */
+
+static bool is_fixed_write(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	if (result == -EFAULT)
+		return act->may_miss & HAS_FIXED;
+	return act->may_find & HAS_FIXED && result > 0 && result <= (int)act->length;
+}
+
+static void prepare_fixed_write(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_write_fixed(act->op->sqe, act->stream->in, act->buffer, act->length, (__u64)-1, 0);
+}
+
+/* Out of the group of provided ones: as many as there are, if there is a group. */
+
+static bool is_number_removed(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result == -ENOENT ? act->may_miss & HAS_PROVIDED : result >= 0 && result <= act->op->sqe->fd;
+}
+
+static void prepare_remove_buffers(struct world *world, struct act *act, struct source *source)
+{
+	(void)world;
+	io_uring_prep_remove_buffers(act->op->sqe, 1 + (int)source_pick(source, 3), PROVIDED_GROUP);
 }
 
 /* Slots, of which others may take the file at any time. */
@@ -104,12 +136,24 @@ static void prepare_any_slot(struct world *world, struct act *act, struct source
 	io_uring_prep_socket_direct_alloc(act->op->sqe, AF_UNIX, SOCK_STREAM, 0, 0);
 }
 
-/* IORING_OP_FIXED_FD_INSTALL, Linux 6.8 */
+static bool is_one(struct act *act, int result, unsigned flags)
+{
+	(void)flags;
+	return result == 1 ? act->may_find & HAS_FILES : result == -ENXIO && act->may_miss & HAS_FILES;
+}
+
+static void prepare_files_update(struct world *world, struct act *act, struct source *source)
+{
+	act->slot_fd = source_one_in(source, 2) ? world->file : -1;
+	io_uring_prep_files_update(act->op->sqe, &act->slot_fd, 1, (int)choose_slot(source));
+}
+
+/* Linux 6.8 */
 static void prepare_install(struct world *world, struct act *act, struct source *source)
 {
 	(void)world;
 	io_uring_prep_nop(act->op->sqe);
-	act->op->sqe->opcode = 54;
+	act->op->sqe->opcode = OP_FIXED_FD_INSTALL;
 	act->op->sqe->fd = (int)choose_slot(source);
 	act->op->sqe->flags |= IOSQE_FIXED_FILE;
 }
@@ -117,6 +161,9 @@ static void prepare_install(struct world *world, struct act *act, struct source 
 static const struct kind kinds[] = {
 	{ "file read into a group", MAY_LINK | TAKES_THREAD, prepare_group_file_read, is_file_in_group, is_whole },
 	{ "fixed file read", MAY_LINK | TAKES_THREAD, prepare_fixed_read, is_fixed_content, is_whole },
+	{ "fixed write", MAY_LINK | GIVES | AWAITS_ROOM, prepare_fixed_write, is_fixed_write, is_whole },
+	{ "remove buffers", MAY_LINK, prepare_remove_buffers, is_number_removed, NULL },
+	{ "files update", TAKES_THREAD, prepare_files_update, is_one, NULL },
 	{ "open in a slot", TAKES_THREAD, prepare_slot_open, is_placed, NULL },
 	{ "close of a slot", TAKES_THREAD, prepare_slot_close, is_closed, NULL },
 	{ "socket in any slot", TAKES_THREAD, prepare_any_slot, is_free_slot, NULL },

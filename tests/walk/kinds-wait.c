@@ -4,7 +4,10 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "../opcodes.h"
 #include "kinds.h"
+
+#define FUTEX_FLAGS (2 | 128) /* FUTEX2_SIZE_U32 | FUTEX2_PRIVATE */
 
 static bool is_time(struct act *act, int result, unsigned flags)
 {
@@ -174,30 +177,46 @@ static void prepare_sweep(struct world *world, struct act *act, struct source *s
 		io_uring_prep_cancel_fd(act->op->sqe, fd, IORING_ASYNC_CANCEL_ALL);
 }
 
-/*
- * IORING_OP_FUTEX_WAIT and _WAKE, Linux 6.7; FUTEX2_SIZE_U32 | FUTEX_PRIVATE_FLAG. A wait is not linked: in the kernel
- * one that is cancelled does not break its chain.
- */
-static void prepare_futex(struct world *world, struct act *act, __u8 opcode, __u64 value)
+/* Linux 6.7. A wait is not linked: in the kernel one that is cancelled does not break its chain. */
+static void prepare_futex(struct act *act, __u8 opcode, const uint32_t *futex, __u64 value)
 {
 	struct io_uring_sqe *sqe = act->op->sqe;
 
 	sqe->opcode = opcode;
-	sqe->fd = 2 | 128;
-	sqe->addr = (__u64)(uintptr_t)&world->futex;
+	sqe->fd = FUTEX_FLAGS;
+	sqe->addr = (__u64)(uintptr_t)futex;
 	sqe->off = value;
 	sqe->addr3 = UINT32_MAX;
 }
 
 static void prepare_futex_wait(struct world *world, struct act *act, struct source *source)
 {
+	prepare_futex(act, OP_FUTEX_WAIT, &world->futexes[source_pick(source, 2)], 0);
+}
+
+/* For either. */
+static void prepare_futex_waitv(struct world *world, struct act *act, struct source *source)
+{
 	(void)source;
-	prepare_futex(world, act, 51, 0);
+	for (int i = 0; i < 2; i++)
+		act->waiters[i] = (struct futex_waitv){
+			.uaddr = (__u64)(uintptr_t)&world->futexes[i],
+			.flags = FUTEX_FLAGS,
+		};
+	act->op->sqe->opcode = OP_FUTEX_WAITV;
+	act->op->sqe->addr = (__u64)(uintptr_t)act->waiters;
+	act->op->sqe->len = 2;
+}
+
+static bool is_which(struct act *act, int result, unsigned flags)
+{
+	(void)act, (void)flags;
+	return result == 0 || result == 1;
 }
 
 static void prepare_futex_wake(struct world *world, struct act *act, struct source *source)
 {
-	prepare_futex(world, act, 52, 1 + source_pick(source, 3));
+	prepare_futex(act, OP_FUTEX_WAKE, &world->futexes[source_pick(source, 2)], 1 + source_pick(source, 3));
 }
 
 static bool is_number_woken(struct act *act, int result, unsigned flags)
@@ -218,6 +237,7 @@ static const struct kind kinds[] = {
 	{ "poll update", 0, prepare_poll_update, is_found_or_not, NULL },
 	{ "futex wait", AWAITS_OTHERS, prepare_futex_wait, NULL, NULL },
 	{ "futex wake", MAY_LINK, prepare_futex_wake, is_number_woken, NULL },
+	{ "futex waitv", AWAITS_OTHERS, prepare_futex_waitv, is_which, NULL },
 	{ "accept", AWAITS_CONNECTION | MAKES_FD, prepare_accept, is_descriptor, NULL },
 	{ "multishot accept", AWAITS_CONNECTION | MAKES_FD | IS_MULTI, prepare_accept_multishot, is_descriptor, NULL },
 	{ "cancel", 0, prepare_cancel, is_cancelled_or_not, NULL },

@@ -11,8 +11,7 @@ static bool has(const struct world *world, unsigned things)
 	return (world->registered & things) == things;
 }
 
-/* Who is alive may find it as it was, or as it is now. */
-static void change(struct world *world, unsigned gone, unsigned there)
+void registry_change(struct world *world, unsigned gone, unsigned there)
 {
 	world->registered = (world->registered & ~gone) | there;
 	acts_see_registered(world);
@@ -44,7 +43,7 @@ static void register_files(struct world *world, struct source *source)
 
 	CHECK_RESULT(r == expected, r);
 	if (r == 0)
-		change(world, 0, is_empty ? HAS_FILES : HAS_FILES | HAS_ENDS);
+		registry_change(world, 0, is_empty ? HAS_FILES : HAS_FILES | HAS_ENDS);
 }
 
 static void unregister_files(struct world *world)
@@ -52,7 +51,7 @@ static void unregister_files(struct world *world)
 	int expected = outcome_of_end(world, HAS_FILES), r = iou_unregister_files(world->iou);
 
 	CHECK_RESULT(r == expected, r);
-	change(world, HAS_FILES | HAS_ENDS, 0);
+	registry_change(world, HAS_FILES | HAS_ENDS, 0);
 }
 
 /* Of a slot that requests may use. */
@@ -73,7 +72,7 @@ static void register_buffer(struct world *world)
 
 	CHECK_RESULT(r == expected, r);
 	if (r == 0)
-		change(world, 0, HAS_FIXED);
+		registry_change(world, 0, HAS_FIXED);
 }
 
 static void unregister_buffer(struct world *world)
@@ -81,7 +80,7 @@ static void unregister_buffer(struct world *world)
 	int expected = outcome_of_end(world, HAS_FIXED), r = iou_unregister_buffers(world->iou);
 
 	CHECK_RESULT(r == expected, r);
-	change(world, HAS_FIXED, 0);
+	registry_change(world, HAS_FIXED, 0);
 }
 
 /* The group. */
@@ -96,7 +95,7 @@ static void make_group(struct world *world, struct source *source)
 	if (r < 0)
 		return;
 	world->buffers = buffers;
-	change(world, 0, HAS_GROUP);
+	registry_change(world, 0, HAS_GROUP);
 }
 
 static void free_group(struct world *world)
@@ -109,7 +108,7 @@ static void free_group(struct world *world)
 	if (r < 0)
 		return;
 	world->buffers = NULL;
-	change(world, HAS_GROUP, 0);
+	registry_change(world, HAS_GROUP, 0);
 }
 
 void registry_open(struct world *world)

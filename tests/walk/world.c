@@ -10,7 +10,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -137,13 +139,21 @@ static int listen_anywhere(void)
 	return fd;
 }
 
-static void connect_tcp(struct stream *stream)
+static int listen_tcp(void)
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1) == 0);
+	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, 4096) == 0);
+	return fd;
+}
+
+static void connect_tcp(struct stream *stream)
+{
+	struct sockaddr_in address;
+	socklen_t length = sizeof(address);
+	int listener = listen_tcp();
+
 	CHECK(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
 	stream->in = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(stream->in >= 0 && connect(stream->in, (struct sockaddr *)&address, length) == 0);
@@ -245,6 +255,34 @@ static void close_streams(struct world *world)
 			close_stream(&world->streams[i]);
 }
 
+/* Children. */
+
+/* It has none of what the walk has, and goes with it. */
+static pid_t start_child(bool has_ended)
+{
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (child == 0 && has_ended)
+		_exit(0);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		syscall(SYS_close_range, 0, ~0U, 0);
+		for (;;)
+			pause();
+	}
+	return child;
+}
+
+pid_t world_child(bool has_ended)
+{
+	static pid_t children[2];
+
+	if (!children[has_ended])
+		children[has_ended] = start_child(has_ended);
+	return children[has_ended];
+}
+
 /* The instance. */
 
 /* As few as one may carry out what blocks. */
@@ -320,6 +358,9 @@ static void open_instance(struct world *world, uint32_t engine)
 void world_open(struct world *world, struct source *source, uint32_t engine)
 {
 	*world = (struct world){ .source = source, .n_descriptors = count_descriptors(), .fd = -1, .epoch = 1 };
+	/* By the thread that lives as long as the program. */
+	world_child(true);
+	world_child(false);
 	TAILQ_INIT(&world->news);
 	TAILQ_INIT(&world->alive);
 	TAILQ_INIT(&world->silent);
@@ -327,6 +368,9 @@ void world_open(struct world *world, struct source *source, uint32_t engine)
 	open_streams(world);
 	world->file = open_file();
 	world->listener = listen_anywhere();
+	world->tcp_listener = listen_tcp();
+	world->epoll = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(world->epoll >= 0);
 	world->arena = map_painted();
 	world->provided_buffers = malloc(PROVIDED_BUFFERS * SLOT_BYTES);
 	CHECK(world->provided_buffers);
@@ -344,6 +388,8 @@ void world_close(struct world *world)
 	close_streams(world);
 	close(world->file);
 	close(world->listener);
+	close(world->tcp_listener);
+	close(world->epoll);
 	bury(world->arena);
 	CHECK(iou_buffers_free(world->buffers) == 0);
 	neighbour_close(world);

@@ -20,13 +20,18 @@
  */
 
 #include <iou.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "source.h"
 
@@ -41,6 +46,7 @@ struct kind;
 #define RING_GROUP 7
 #define PROVIDED_BUFFERS 8
 #define PROVIDED_GROUP 8
+#define N_EVENTS 4
 #define N_FREE_SLOTS 4 /* of the table of registered files, behind the streams */
 
 /** Bytes that go in at one end and must come out at the other, no more and no less. */
@@ -67,10 +73,11 @@ SLIST_HEAD(chains, chain);
 
 /** What is registered. */
 enum {
-	HAS_FILES = 1 << 0, /* a table of them, and in it... */
-	HAS_ENDS = 1 << 1,  /* ...the streams' ends: out of stream i at index i */
-	HAS_FIXED = 1 << 2, /* the arena, as a buffer */
-	HAS_GROUP = 1 << 3, /* the group that is a ring */
+	HAS_FILES = 1 << 0,    /* a table of them, and in it... */
+	HAS_ENDS = 1 << 1,     /* ...the streams' ends: out of stream i at index i */
+	HAS_FIXED = 1 << 2,    /* the arena, as a buffer */
+	HAS_GROUP = 1 << 3,    /* the group that is a ring */
+	HAS_PROVIDED = 1 << 4, /* the other group, for sure */
 };
 
 /* What is known of a group of buffers: whether something that takes from it has been submitted. */
@@ -103,11 +110,24 @@ struct act {
 	struct stream *stream;
 	unsigned char *buffer;
 	unsigned length;
-	struct stream *source_stream; /* of a splice: its other end */
-	struct iovec iov;
+	unsigned n_head;              /* of each result: bytes before those of the stream */
+	struct stream *source_stream; /* of a splice or tee: its other end */
+	struct iovec iov[2];
 	struct msghdr message;
 	int64_t due_us; /* a timeout does not end before */
 	struct __kernel_timespec time;
+	union {
+		struct futex_waitv waiters[2];
+		int slot_fd; /* to be put into a slot */
+		struct sockaddr_storage address;
+		struct statx status;
+		int pipe[2];
+		struct epoll_event events[N_EVENTS];
+		siginfo_t info;
+	};
+	int expected; /* result, where there is but one */
+	int fds[2];   /* its own */
+	unsigned n_fds;
 
 	/* A job. */
 	_Atomic int n_works;
@@ -160,8 +180,8 @@ struct world {
 
 	/* What ops work on. */
 	struct stream streams[N_STREAMS];
-	int file, listener;
-	uint32_t futex; /* always 0 */
+	int file, listener, tcp_listener, epoll;
+	uint32_t futexes[2]; /* always 0 */
 	unsigned char *arena;
 	bool is_slot_taken[N_SLOTS];
 	iou_buffers_t *buffers;
@@ -237,6 +257,8 @@ void world_close(struct world *world);
 /** Memory for the kernel, painted; while nobody has it, it must stay so. */
 unsigned char *world_take_slot(struct world *world);
 void world_give_slot(struct world *world, unsigned char *slot);
+/** A child of the program's, for all walks. It has ended and not been waited for, or does not end. */
+pid_t world_child(bool has_ended);
 /** Byte i of the file. */
 unsigned char world_file_byte(unsigned i);
 /** Close one that nobody uses, and have others under the numbers of its ends. */
@@ -261,6 +283,8 @@ enum {
 	AWAITS_ROOM = 1 << 11,
 	AWAITS_CONNECTION = 1 << 12,
 	AWAITS_OTHERS = 1 << 13,
+	ONCE = 1 << 16,         /* a second time it would come to something else */
+	KEEPS = 1 << 15,        /* its other end has the bytes as well */
 	TAKES_THREAD = 1 << 14, /* of Linux: all of its threads may be waiting, at what is linked to others */
 };
 
@@ -340,6 +364,8 @@ void run_check_counts(struct world *world);
 
 /* registry.c */
 void registry_open(struct world *world);
+/** Who is alive may find it as it was, or as it is now. */
+void registry_change(struct world *world, unsigned gone, unsigned there);
 
 /* neighbour.c */
 void neighbour_open(struct world *world);
