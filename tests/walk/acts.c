@@ -172,26 +172,47 @@ bool acts_use(const struct world *world, const struct stream *stream)
 	return false;
 }
 
-static void see(struct act *act)
-{
-	act->may_find |= act->world->registered;
-	act->may_miss |= ~act->world->registered;
-}
-
-void acts_see_registered(struct world *world)
-{
-	struct act *act;
-
-	TAILQ_FOREACH(act, &world->alive, entry)
-	see(act);
-	TAILQ_FOREACH(act, &world->silent, entry)
-	see(act);
-}
-
 /* One that is cancelled before it is submitted does not use it, nor one in a chain that is too long. */
 static bool is_surely_submitted(const struct act *act, bool is_any_staged)
 {
 	return !is_any_staged && !act->may_be_cancelled && !act->chain;
+}
+
+/* What it had when it began, it keeps; but a buffer of a group it takes when there is something to put into it. */
+static unsigned kept_by(const struct act *act, bool is_any_staged)
+{
+	const struct world *world = act->world;
+	unsigned kept = 0;
+
+	if (act->kind->traits & IS_JOB || act->epoch == world->epoch || !is_surely_submitted(act, is_any_staged))
+		return 0;
+	/* A thread may not have begun yet. */
+	if (act->flags & IOSQE_ASYNC || world->config.flags & IOU_SQPOLL)
+		return 0;
+	if (act->op->sqe->flags & IOSQE_FIXED_FILE)
+		kept |= HAS_FILES | HAS_ENDS;
+	if (act->op->sqe->opcode == IORING_OP_READ_FIXED || act->op->sqe->opcode == IORING_OP_WRITE_FIXED)
+		kept |= HAS_FIXED;
+	return kept;
+}
+
+static void see(struct act *act, bool is_any_staged)
+{
+	unsigned seen = ~kept_by(act, is_any_staged);
+
+	act->may_find |= act->world->registered & seen;
+	act->may_miss |= ~act->world->registered & seen;
+}
+
+void acts_see_registered(struct world *world)
+{
+	bool is_any_staged = run_has_staged(world);
+	struct act *act;
+
+	TAILQ_FOREACH(act, &world->alive, entry)
+	see(act, is_any_staged);
+	TAILQ_FOREACH(act, &world->silent, entry)
+	see(act, is_any_staged);
 }
 
 enum use acts_use_group(const struct world *world)

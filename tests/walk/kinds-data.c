@@ -295,7 +295,7 @@ static void prepare_fsync(struct world *world, struct act *act, struct source *s
 }
 
 static const struct kind kinds[] = {
-	{ "read", MAY_LINK | TAKES | AWAITS_INPUT, prepare_read, is_read, is_whole },
+	{ "read", MAY_LINK | TAKES | AWAITS_INPUT | USES_REGISTERED, prepare_read, is_read, is_whole },
 	{ "write", MAY_LINK | GIVES | AWAITS_ROOM, prepare_write, is_length, is_whole },
 	{ "recv", MAY_LINK | TAKES | AWAITS_INPUT, prepare_recv, is_some, NULL },
 	{ "send", MAY_LINK | GIVES | AWAITS_ROOM, prepare_send, is_length, NULL },

@@ -53,14 +53,21 @@ static void prepare_fixed_read(struct world *world, struct act *act, struct sour
 	io_uring_prep_read_fixed(act->op->sqe, world->file, act->buffer, act->length, 0, 0);
 }
 
-/* Into any stream. */
+/* From and into any stream. */
 
-static bool is_fixed_write(struct act *act, int result, unsigned flags)
+static bool is_fixed_transfer(struct act *act, int result, unsigned flags)
 {
 	(void)flags;
 	if (result == -EFAULT)
 		return act->may_miss & HAS_FIXED;
 	return act->may_find & HAS_FIXED && result > 0 && result <= (int)act->length;
+}
+
+static void prepare_fixed_stream_read(struct world *world, struct act *act, struct source *source)
+{
+	kind_choose_memory(world, act, source);
+	act->stream = &world->streams[source_pick(source, N_STREAMS)];
+	io_uring_prep_read_fixed(act->op->sqe, act->stream->out, act->buffer, act->length, (__u64)-1, 0);
 }
 
 static void prepare_fixed_write(struct world *world, struct act *act, struct source *source)
@@ -161,7 +168,10 @@ static void prepare_install(struct world *world, struct act *act, struct source 
 static const struct kind kinds[] = {
 	{ "file read into a group", MAY_LINK | TAKES_THREAD, prepare_group_file_read, is_file_in_group, is_whole },
 	{ "fixed file read", MAY_LINK | TAKES_THREAD, prepare_fixed_read, is_fixed_content, is_whole },
-	{ "fixed write", MAY_LINK | GIVES | AWAITS_ROOM, prepare_fixed_write, is_fixed_write, is_whole },
+	{ "fixed read", MAY_LINK | TAKES | AWAITS_INPUT | USES_REGISTERED, prepare_fixed_stream_read, is_fixed_transfer,
+	  is_whole },
+	{ "fixed write", MAY_LINK | GIVES | AWAITS_ROOM | USES_REGISTERED, prepare_fixed_write, is_fixed_transfer,
+	  is_whole },
 	{ "remove buffers", MAY_LINK, prepare_remove_buffers, is_number_removed, NULL },
 	{ "files update", TAKES_THREAD, prepare_files_update, is_one, NULL },
 	{ "open in a slot", TAKES_THREAD, prepare_slot_open, is_placed, NULL },

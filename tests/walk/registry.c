@@ -120,6 +120,24 @@ void registry_open(struct world *world)
 		register_buffer(world);
 }
 
+/* Requests that have begun, and wait, have what they need; what they wait for they still see come. */
+void step_unregister_in_flight(struct world *world)
+{
+	for (unsigned n = 1 + source_pick(world->source, 4); n; n--) {
+		struct act *act = act_new(world, kind_pick(world->source, USES_REGISTERED), world->source);
+
+		act_queue(act, 0, NULL);
+	}
+	run_once(world, &(struct timespec){ 0 });
+	if (!world->iou)
+		return;
+	unregister_files(world);
+	unregister_buffer(world);
+	for (int i = 0; i < N_STREAMS; i++)
+		step_feed(world, world->source);
+	run_until_settled(world);
+}
+
 void step_registry(struct world *world, struct source *source)
 {
 	switch (source_pick(source, 12)) {

@@ -84,7 +84,7 @@ static size_t put(int fd, const char *bytes, size_t n)
 	return n_put > 0 ? (size_t)n_put : 0;
 }
 
-static void feed(struct world *world, struct source *source)
+void step_feed(struct world *world, struct source *source)
 {
 	static const char bytes[SLOT_BYTES];
 	struct stream *stream = &world->streams[source_pick(source, N_STREAMS)];
@@ -195,7 +195,7 @@ void step_anywhere(struct world *world, struct source *source)
 			run_ask_quit(world);
 		break;
 	default:
-		feed(world, source);
+		step_feed(world, source);
 		break;
 	}
 }
@@ -300,6 +300,8 @@ void step_outside(struct world *world)
 			run_until_settled(world);
 		else if (source_one_in(source, 8))
 			run_until_woken(world);
+		else if (source_one_in(source, 4))
+			step_unregister_in_flight(world);
 		break;
 	case 8:
 		helper_start(&world->helpers[source_pick(source, OWN_HELPER)], source, false, false);

@@ -16,8 +16,12 @@ void ops_misuse(struct world *world, struct source *source);
 void ops_cancel_one(struct world *world, struct source *source);
 void ops_cancel_all(struct world *world);
 
+/* steps.c */
+void step_feed(struct world *world, struct source *source);
+
 /* registry.c */
 void step_registry(struct world *world, struct source *source);
+void step_unregister_in_flight(struct world *world);
 
 /* neighbour.c */
 void step_neighbour(struct world *world, struct source *source);

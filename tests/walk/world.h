@@ -283,9 +283,10 @@ enum {
 	AWAITS_ROOM = 1 << 11,
 	AWAITS_CONNECTION = 1 << 12,
 	AWAITS_OTHERS = 1 << 13,
-	ONCE = 1 << 16,         /* a second time it would come to something else */
-	KEEPS = 1 << 15,        /* its other end has the bytes as well */
-	TAKES_THREAD = 1 << 14, /* of Linux: all of its threads may be waiting, at what is linked to others */
+	USES_REGISTERED = 1 << 17, /* and may have to wait */
+	ONCE = 1 << 16,            /* a second time it would come to something else */
+	KEEPS = 1 << 15,           /* its other end has the bytes as well */
+	TAKES_THREAD = 1 << 14,    /* of Linux: all of its threads may be waiting, at what is linked to others */
 };
 
 struct kind {
