@@ -151,18 +151,6 @@ static void prepare_close(struct world *world, struct act *act, struct source *s
 	io_uring_prep_close(act->op->sqe, keep(act, fcntl(world->file, F_DUPFD_CLOEXEC, 0)));
 }
 
-static bool is_told_of(struct act *act, int result, unsigned flags)
-{
-	return is_expected(act, result, flags) && act->status.stx_size >= FILE_BYTES;
-}
-
-static void prepare_statx(struct world *world, struct act *act, struct source *source)
-{
-	(void)source;
-	memset(&act->status, 0, sizeof(act->status));
-	io_uring_prep_statx(act->op->sqe, world->file, "", AT_EMPTY_PATH, STATX_SIZE, &act->status);
-}
-
 /* What goes in at the one end comes out at the other. */
 static bool is_pipe(struct act *act, int result, unsigned flags)
 {
@@ -275,7 +263,6 @@ static const struct kind kinds[] = {
 	{ "listen", MAY_SKIP | TAKES_THREAD, prepare_listen, is_expected, NULL },
 	{ "shutdown", MAY_LINK | MAY_SKIP | TAKES_THREAD, prepare_shutdown, is_shut_down, shutdown_succeeds },
 	{ "close", ONCE | MAY_LINK | TAKES_THREAD, prepare_close, is_closed, NULL },
-	{ "statx", MAY_LINK | MAY_SKIP | TAKES_THREAD, prepare_statx, is_told_of, NULL },
 	{ "pipe", TAKES_THREAD, prepare_pipe, is_pipe, NULL },
 	{ "epoll ctl", MAY_LINK | MAY_SKIP | TAKES_THREAD, prepare_epoll_ctl, is_there_or_not, NULL },
 	{ "epoll wait", AWAITS_OTHERS, prepare_epoll_wait, is_number_ready, NULL },

@@ -113,8 +113,8 @@ static const struct kind kinds[] = {
 };
 
 static const struct kinds kinds_other = { kinds, sizeof(kinds) / sizeof(kinds[0]) };
-static const struct kinds *const tables[] = { &kinds_other, &kinds_data, &kinds_wait, &kinds_registered,
-					      &kinds_objects };
+static const struct kinds *const tables[] = { &kinds_other,      &kinds_data,    &kinds_wait,
+					      &kinds_registered, &kinds_objects, &kinds_files };
 
 #define N_TABLES (sizeof(tables) / sizeof(tables[0]))
 

@@ -10,7 +10,7 @@ struct kinds {
 	unsigned n;
 };
 
-extern const struct kinds kinds_data, kinds_wait, kinds_registered, kinds_objects;
+extern const struct kinds kinds_data, kinds_wait, kinds_registered, kinds_objects, kinds_files;
 
 /** What the op reads into, or writes from. */
 void kind_choose_memory(struct world *world, struct act *act, struct source *source);

@@ -121,6 +121,7 @@ struct act {
 		int slot_fd; /* to be put into a slot */
 		struct sockaddr_storage address;
 		struct statx status;
+		struct open_how how;
 		int pipe[2];
 		struct epoll_event events[N_EVENTS];
 		siginfo_t info;
