@@ -53,7 +53,11 @@ static void hang(int number)
 
 static void die(int number)
 {
-	say(": ended by a signal\n");
+	char what[] = ": ended by signal 00\n";
+
+	what[sizeof(what) - 4] = (char)('0' + number / 10);
+	what[sizeof(what) - 3] = (char)('0' + number % 10);
+	say(what);
 	/* By default, from when this handler returns on. */
 	raise(number);
 }
@@ -68,7 +72,7 @@ void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak)
 
 static void set_handlers(void)
 {
-	static const int deadly[] = { SIGSEGV, SIGBUS, SIGABRT };
+	static const int deadly[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGSYS, SIGPIPE, SIGTERM };
 	const struct sigaction action = { .sa_handler = die, .sa_flags = (int)SA_RESETHAND };
 	struct sigaction old;
 
