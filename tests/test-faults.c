@@ -630,7 +630,7 @@ static bool is_instrumentation(const char *name)
 
 static bool has_word(const char *list, const char *word)
 {
-	char padded[4096], wanted[256];
+	char padded[4096], wanted[512];
 
 	snprintf(padded, sizeof(padded), " %s ", list);
 	snprintf(wanted, sizeof(wanted), " %s ", word);
