@@ -187,6 +187,24 @@ static void use_what_is_registered(void)
 	close_pipe(fds);
 }
 
+/* Its number is beyond what there is room for at first. */
+static void wait_for_high_descriptor(void)
+{
+	int fds[2], high;
+	struct seen wait;
+
+	open_pipe(fds);
+	high = fcntl(fds[0], F_DUPFD_CLOEXEC, 500);
+	ck_assert_int_ge(high, 500);
+	io_uring_prep_poll_add(take(forker.iou, &wait), high, POLLIN);
+	queue(&wait);
+	ck_assert_int_ge(turn(forker.iou), 0);
+	ck_assert_int_eq(iou_cancel_all(forker.iou), 1);
+	ck_assert_int_eq(iou_run(forker.iou), 0);
+	close(high);
+	close_pipe(fds);
+}
+
 static void play(void)
 {
 	static struct seen provided;
@@ -197,6 +215,7 @@ static void play(void)
 	complete_more_than_fits();
 	post_and_work();
 	use_what_is_registered();
+	wait_for_high_descriptor();
 	arm_timers(6, 1U << 6 /* IORING_TIMEOUT_MULTISHOT */);
 	name_them_in_chains(6);
 	while (stats_of(forker.iou).ops_queued)
