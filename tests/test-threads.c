@@ -449,6 +449,70 @@ PROMISE(16, multishot_receives_end_when_buffers_run_out)
 }
 END_TEST
 
+/* One that has the number of another that ended while epoll was to tell of each change. */
+static int reuse(int fds[2])
+{
+	int fd = fds[0];
+
+	close(fds[0]);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert(fds[0] == fd || fds[1] == fd);
+	return fds[0] == fd ? fds[1] : fds[0];
+}
+
+static void queue_receive(iou_t *iou, struct seen *receive, int fd, unsigned flags, unsigned ioprio)
+{
+	struct io_uring_sqe *sqe = take(iou, receive);
+
+	io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+	sqe->flags = (__u8)(IOSQE_BUFFER_SELECT | flags);
+	sqe->ioprio |= (__u16)ioprio;
+	sqe->buf_group = 5;
+	queue(receive);
+}
+
+/* It finds something at once, so that epoll has not been told of it by then. */
+static void receive_by_number_of_another(unsigned engine, unsigned flags, unsigned ioprio)
+{
+	static char buffers[8][16];
+	struct seen provide, first, second;
+	int fds[2], fd, other;
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = engine });
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	io_uring_prep_provide_buffers(take(iou, &provide), buffers, 16, 8, 5, 0);
+	queue(&provide);
+	queue_receive(iou, &first, fd = fds[0], 0, 0);
+	ck_assert_int_ge(turn(iou), 1);
+	put_bytes(fds[1], "x", 1);
+	count_more(&first, 1);
+	put_bytes(fds[1], "x", 1);
+	count_more(&first, 2);
+	close(fds[1]);
+	count_more(&first, 3);
+	ck_assert_int_eq(first.result, 0);
+	other = reuse(fds);
+	put_bytes(other, "y", 1);
+	queue_receive(iou, &second, fd, flags, ioprio);
+	count_more(&second, 1);
+	ck_assert_int_eq(second.result, 1);
+	ck_assert_int_ge(turn(iou), 0);
+	put_bytes(other, "z", 1);
+	count_more(&second, 2);
+	ck_assert_int_eq(second.result, 1);
+	ck_assert_ptr_null(iou_free(iou));
+	close_pipe(fds);
+}
+
+static const unsigned both_engines[] = { IOU_ENGINE_THREADS, IOU_ENGINE_AUTO };
+
+START_TEST(test_g16_file_with_the_number_of_another_is_watched_anew)
+{
+	receive_by_number_of_another(both_engines[_i], 0, IORING_RECVSEND_POLL_FIRST);
+	receive_by_number_of_another(both_engines[_i], IOSQE_ASYNC, 0);
+}
+END_TEST
+
 /* The one buffer there is goes to who has something to put in it. */
 PROMISE(16, who_waits_holds_no_buffer)
 {
@@ -730,11 +794,14 @@ Suite *suite(void)
 		ADD_CASE(s, "futexes", test_g16_slow_ops_starve_neither_files_nor_jobs,
 			 test_g16_futex_waits_and_is_woken_or_cancelled);
 	}
-	ADD_CASE(s, "multishot", test_g16_multishot_accept_takes_all_who_come,
-		 test_g16_multishot_receives_end_when_buffers_run_out,
-		 test_g16_polls_of_what_cannot_be_watched_end_at_once, test_g16_poll_tells_of_the_end_unasked,
-		 test_g16_who_waits_holds_no_buffer, test_g16_multishot_timeout_fires_as_often_as_asked,
-		 test_g16_timeout_ends_when_so_many_have_completed,
-		 test_g16_completions_that_were_moved_out_of_the_way_end_the_wait);
+	TCase *multishot =
+		ADD_CASE(s, "multishot", test_g16_multishot_accept_takes_all_who_come,
+			 test_g16_multishot_receives_end_when_buffers_run_out,
+			 test_g16_polls_of_what_cannot_be_watched_end_at_once, test_g16_poll_tells_of_the_end_unasked,
+			 test_g16_who_waits_holds_no_buffer, test_g16_multishot_timeout_fires_as_often_as_asked,
+			 test_g16_timeout_ends_when_so_many_have_completed,
+			 test_g16_completions_that_were_moved_out_of_the_way_end_the_wait);
+
+	tcase_add_loop_test(multishot, test_g16_file_with_the_number_of_another_is_watched_anew, 0, 2);
 	return s;
 }

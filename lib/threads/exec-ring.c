@@ -274,7 +274,7 @@ static void update(struct request *poll, const struct io_uring_sqe *sqe)
 		iou__queue_remove(&poll->node);
 	poll->sqe.poll32_events = (poll->sqe.poll32_events & ~EVENTS) | (sqe->poll32_events & EVENTS);
 	poll->revents = 0;
-	poll->has_waited = false;
+	poll->was_watched = false;
 	iou__requests_make_ready(poll);
 }
 

@@ -90,6 +90,7 @@ struct request {
 	bool has_fixed;                /* its memory was in a registered buffer when it began */
 	bool is_failed;                /* found to be wrong before it began */
 	bool has_waited;               /* this is not the first attempt */
+	bool was_watched;              /* epoll has been told of it, since it waits for watch_fd */
 	bool has_given;                /* it has had a completion, not its last, since it was woken */
 	bool has_no_place;             /* its file has no offsets */
 	bool is_unwatchable;           /* epoll does not take its descriptor */
@@ -139,6 +140,7 @@ static inline enum outcome iou__done_as(struct request *request, int result)
 static inline enum outcome iou__watch(struct request *request, int fd, uint32_t events)
 {
 	request->is_in_vain = request->is_in_vain && request->watch_fd == fd;
+	request->was_watched = request->was_watched && request->watch_fd == fd;
 	request->watch_fd = fd;
 	request->events = events;
 	return OUT_WATCH;

@@ -154,7 +154,8 @@ static void disarm(const struct watches *watches, struct watch *watch, int fd)
 
 /*
  * To arm for each change again what is so armed already would tell of what is there once more, and there is no need:
- * the attempt that found nothing came after it. But for a multishot poll that is new: it attempts nothing.
+ * the attempt that found nothing came after it. But for one that is new: a multishot poll attempts nothing, and what was
+ * armed before there were any requests may have been for another file.
  */
 static bool is_armed_for(const struct watch *watch, uint32_t events)
 {
@@ -164,7 +165,7 @@ static bool is_armed_for(const struct watch *watch, uint32_t events)
 int iou__watches_add(struct watches *watches, struct request *request)
 {
 	int fd = request->watch_fd;
-	bool has_looked = request->has_waited || !(request->events & EPOLLET);
+	bool has_looked = request->was_watched || !(request->events & EPOLLET);
 	struct watch *watch;
 	int r;
 
@@ -178,11 +179,13 @@ int iou__watches_add(struct watches *watches, struct request *request)
 		request->events |= EPOLLET;
 	iou__queue_push(&watch->requests, &request->node);
 	r = has_looked && is_armed_for(watch, wanted(watch)) ? 0 : arm(watches, watch, fd, wanted(watch));
-	if (r < 0)
+	if (r < 0) {
 		iou__queue_remove(&request->node);
-	else
-		watches->n_waiting++;
-	return r;
+		return r;
+	}
+	watches->n_waiting++;
+	request->was_watched = true;
+	return 0;
 }
 
 void iou__watches_remove(struct watches *watches, struct request *request)

@@ -6,6 +6,10 @@
  * A watch is armed for one event (EPOLLONESHOT) or, as long as a multishot poll is among those that wait, or one that
  * has been woken before, for each change (EPOLLET). As the program may close the descriptor and get the same number
  * again, whoever begins to wait says so to epoll anew, and what it tells is believed only if it is of this generation.
+ *
+ * What is armed for each change stays so when the last request has been woken, which may soon be back, and is disarmed by
+ * the next event if none is. Until then it is for the file that was there when it was armed: a request that has been
+ * watched since its file was there can rely on it, and no other.
  */
 #ifndef IOU_LIB_THREADS_WATCHES_H
 #define IOU_LIB_THREADS_WATCHES_H
@@ -14,7 +18,8 @@
 
 struct watch {
 	struct queue requests;
-	uint32_t armed; /* the events that epoll has been told, with its flags; 0: none */
+	uint32_t
+		armed; /* the events that epoll has been told, with its flags; 0: none. Of requests or, if there are none, before */
 	uint32_t generation;
 	bool is_known; /* epoll has it, as far as we know */
 };
