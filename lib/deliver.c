@@ -135,9 +135,21 @@ static int deliver_final(iou_t *iou, struct op *op, struct cqe cqe)
 	return call_finally(iou, op);
 }
 
+/* What the engine has kept aside may bear the name of an op that it knows nothing of: a timeout that is kept, say. */
+static struct op *look_up(iou_t *iou, struct cqe *cqe)
+{
+	struct engine *engine = iou->engine;
+
+	if (!engine->verbs->look_up || !engine->verbs->look_up(engine, cqe))
+		return NULL;
+	return iou__ops_find(&iou->ops, cqe->user_data, 1U << OP_SUBMITTED);
+}
+
 /* One that is not the whole and only completion of an op of the program's that wants to be told. */
 static int deliver_special(iou_t *iou, struct op *op, struct cqe cqe)
 {
+	if (!op)
+		op = look_up(iou, &cqe);
 	if (!op || !iou__op_is(op, 1U << OP_SUBMITTED | 1U << OP_OWN))
 		return deliver_foreign(iou, &cqe);
 	if (op->task.kind == TASK_OWN) {

@@ -81,6 +81,12 @@ struct engine_verbs {
 	struct io_uring *(*uring)(struct engine *engine);
 
 	/*
+	 * What a CQE that is no op's stands for, where an engine keeps that aside; NULL: it is what it is. Whether it is
+	 * that of a request which the engine does not have, so that it may be an op's after all.
+	 */
+	bool (*look_up)(struct engine *engine, struct cqe *cqe);
+
+	/*
 	 * Give up what is in flight: nothing can be submitted any more, the engine ends its requests, and nothing
 	 * will be heard of them. Whether the owner calls decides what may be unregistered.
 	 */

@@ -638,6 +638,54 @@ PROMISE(16, poll_tells_of_the_end_unasked)
 }
 END_TEST
 
+static int note_foreign(const struct io_uring_cqe *cqe, void *data)
+{
+	*(__u64 *)data = cqe->user_data;
+	return 0;
+}
+
+/* By what it looks like only: the op is behind it in the queue, or in flight. */
+PROMISE(16, message_that_bears_the_name_of_an_op_is_none_of_its_completions)
+{
+	static char bytes[3];
+	struct seen messages[3], reads[3];
+	__u64 names[3], foreign = 0;
+	int fds[2];
+	iou_t *iou = open_with((iou_config_t){ .entries = 8,
+					       .engine = IOU_ENGINE_THREADS,
+					       .foreign_cqe = note_foreign,
+					       .foreign_cqe_data = &foreign });
+
+	open_pipe(fds);
+	for (int i = 0; i < 3; i++) {
+		io_uring_prep_read(take(iou, &reads[i]), fds[0], &bytes[i], 1, 0);
+		take(iou, &messages[i]);
+	}
+	for (int i = 0; i < 3; i++) {
+		if (i == 1)
+			queue(&reads[i]);
+		io_uring_prep_msg_ring(messages[i].op->sqe, iou_ring(iou)->ring_fd, 1, 0, 0);
+		queue(&messages[i]);
+		if (i != 1)
+			queue(&reads[i]);
+		names[i] = reads[i].op->sqe->user_data;
+		messages[i].op->sqe->off = names[i];
+		ck_assert_int_ge(turn(iou), 1);
+		count_more(&messages[i], 1);
+		ck_assert_int_ge(turn(iou), 0);
+		expect(&messages[i], 0);
+		ck_assert_uint_eq(foreign, names[i]);
+		ck_assert_int_eq(reads[i].n_calls, 0);
+	}
+	put_bytes(fds[1], "abc", 3);
+	run_and_free(iou);
+	for (int i = 0; i < 3; i++)
+		expect(&reads[i], 1);
+	ck_assert_int_eq(memcmp(bytes, "abc", 3), 0);
+	close_pipe(fds);
+}
+END_TEST
+
 /* As in the kernel what is wrong with one is found before the first begins. */
 PROMISE(16, chain_with_a_bad_vector_does_not_begin)
 {
@@ -780,7 +828,8 @@ Suite *suite(void)
 	Suite *s = suite_create("threads");
 	TCase *choice = ADD_CASE(s, "choice", test_g16_ring_is_a_dummy_on_which_calls_fail_cleanly);
 	TCase *pointers = ADD_CASE(s, "pointers", test_g16_chain_with_a_bad_vector_does_not_begin,
-				   test_g16_what_user_space_cannot_do_is_eopnotsupp);
+				   test_g16_what_user_space_cannot_do_is_eopnotsupp,
+				   test_g16_message_that_bears_the_name_of_an_op_is_none_of_its_completions);
 
 	tcase_add_loop_test(choice, test_g16_ring_that_is_refused_is_replaced_and_the_reason_told, 0, N_REFUSALS);
 	ADD_CASE(s, "workers", test_g16_who_waits_for_somebody_else_holds_no_worker,

@@ -33,9 +33,9 @@ static void post(struct threads *threads, const struct request *request, int res
 
 void iou__completions_post_message(struct threads *threads, const struct cqe *message)
 {
-	if (iou__requests_find(threads, message->user_data) || !iou__completions_have_room(threads))
+	if (!iou__completions_have_room(threads) || !iou__messages_keep(&threads->messages, message))
 		return;
-	put(threads, message->user_data, message->res, message->flags);
+	put(threads, MESSAGES_MARK, 0, 0);
 	threads->n_completed++;
 }
 

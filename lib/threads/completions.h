@@ -11,10 +11,7 @@ bool iou__completions_have_room(struct threads *threads);
 /* A completion before the last. */
 void iou__completions_post_more(struct request *request, int res, unsigned flags);
 
-/*
- * A message, if there is room, becomes a completion of no request. One that bears the name of a request would have that end
- * while it is still in flight, and is dropped.
- */
+/* A message, if there is room, becomes a completion of no request, whatever name it bears. */
 void iou__completions_post_message(struct threads *threads, const struct cqe *message);
 
 /* So many of those that have come as there is room for; the others can wait where they are. */

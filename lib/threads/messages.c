@@ -24,6 +24,7 @@ void iou__messages_destroy(struct messages *messages)
 		close(messages->fd);
 	if (messages->inbox >= 0)
 		close(messages->inbox);
+	iou__cq_destroy(&messages->kept);
 	iou__messages_init(messages, messages->watches);
 }
 
@@ -91,6 +92,25 @@ bool iou__messages_take(struct messages *messages, struct cqe *message)
 			iou__watches_remove_foreign(messages->watches, messages->inbox);
 	}
 	return false;
+}
+
+bool iou__messages_keep(struct messages *messages, const struct cqe *message)
+{
+	struct cq *kept = &messages->kept;
+
+	if (!iou__cq_reserve(kept, 1))
+		return false;
+	kept->copies[kept->first + kept->n++] = *message;
+	return true;
+}
+
+struct cqe iou__messages_pop(struct messages *messages)
+{
+	struct cq *kept = &messages->kept;
+
+	assert(kept->n > 0);
+	kept->n--;
+	return kept->copies[kept->first++];
 }
 
 /* 0, -EBADFD or -EBADF. */

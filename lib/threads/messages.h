@@ -20,6 +20,7 @@ struct messages {
 	int fd;                  /* others write to it, or -1 */
 	int inbox;               /* the other end, or -1 */
 	struct sockaddr_un name; /* of the first */
+	struct cq kept;          /* those that have been taken and not been delivered, in its copies */
 	bool is_enabled;
 	bool has_some; /* the epoll set has told of some, and none of the looks since then was in vain */
 };
@@ -40,6 +41,18 @@ void iou__messages_enable(struct messages *messages);
 
 /* Take one, if there is one. */
 bool iou__messages_take(struct messages *messages, struct cqe *message);
+
+/*
+ * A message may bear the identity of any op, of one that does not live yet as well. So in the CQ there is this in place of it,
+ * which is no op's, and the message is kept aside until it is delivered: whose it is is decided then.
+ */
+#define MESSAGES_MARK 0
+
+/* False: there is no memory. */
+bool iou__messages_keep(struct messages *messages, const struct cqe *message);
+
+/* The one that was kept first; there must be one. */
+struct cqe iou__messages_pop(struct messages *messages);
 
 /* The sender's side. */
 

@@ -66,6 +66,16 @@ static bool has_news(struct engine *engine)
 	return iou__turn_has_news(threads_of(engine));
 }
 
+static bool look_up(struct engine *engine, struct cqe *cqe)
+{
+	struct threads *threads = threads_of(engine);
+
+	if (cqe->user_data != MESSAGES_MARK)
+		return false;
+	*cqe = iou__messages_pop(&threads->messages);
+	return !iou__requests_find(threads, cqe->user_data);
+}
+
 static int enter(struct engine *engine, bool wait, const struct timespec *timeout)
 {
 	return iou__turn_take(threads_of(engine), wait, timeout);
@@ -177,6 +187,7 @@ static const struct engine_verbs verbs = {
 	.supports = supports,
 	.do_register = do_register,
 	.uring = uring_of,
+	.look_up = look_up,
 	.let_go = let_go,
 	.free = release,
 	.abandon = abandon,
