@@ -122,15 +122,65 @@ START_TEST(test_what_no_worker_has_begun_can_be_taken_back)
 	while (!n_begun)
 		usleep(100);
 	put(1, &quick);
-	ck_assert(!iou__iopool_withdraw(&pool, &requests[0]));
-	ck_assert(requests[0].is_cancelled);
-	ck_assert(iou__iopool_withdraw(&pool, &requests[1]));
+	ck_assert_int_eq(iou__iopool_withdraw(&pool, &requests[0], WORD_CANCEL), IOPOOL_KEPT);
+	ck_assert_int_eq(iou__iopool_withdraw(&pool, &requests[1], WORD_CANCEL), IOPOOL_WITHDRAWN);
 	ck_assert_uint_eq(pool.n_out, 1);
 	sem_post(&gate);
 	wait_until_finished();
 	ck_assert_int_eq(n_taken(), 1);
 	ck_assert_int_eq(n_begun, 1);
 	ck_assert_uint_eq(pool.n_out, 0);
+}
+END_TEST
+
+static enum outcome until_told(struct request *request)
+{
+	uint32_t word;
+
+	n_begun++;
+	while ((word = iou__iopool_leave_off(request)) == WORD_NONE)
+		usleep(100);
+	return iou__done_as(request, (int)word);
+}
+
+static const struct opcode listener = { .attempt = until_told };
+
+START_TEST(test_worker_that_listens_leaves_off_or_has_ended)
+{
+	requests[0].listens = requests[1].listens = true;
+	put(0, &listener);
+	while (!n_begun)
+		usleep(100);
+	ck_assert_int_eq(iou__iopool_withdraw(&pool, &requests[0], WORD_WOKEN + 5), IOPOOL_LEFT);
+	ck_assert_int_eq(iou__iopool_withdraw(&pool, &requests[0], WORD_CANCEL), IOPOOL_KEPT);
+	wait_until_finished();
+	ck_assert_int_eq(n_taken(), 1);
+	ck_assert_int_eq(requests[0].res, WORD_WOKEN + 5);
+	put(1, &quick);
+	wait_until_finished();
+	ck_assert_int_eq(iou__iopool_withdraw(&pool, &requests[1], WORD_CANCEL), IOPOOL_KEPT);
+	ck_assert_int_eq(n_taken(), 1);
+	ck_assert_int_eq(requests[1].res, 7);
+}
+END_TEST
+
+/* What it is told while it ends by itself is answered all the same. */
+START_TEST(test_worker_that_is_told_too_late_says_so)
+{
+	enum withdrawal withdrawal;
+
+	requests[0].listens = true;
+	for (int i = 0; i < 1000; i++) {
+		put(0, &quick);
+		for (volatile int j = 0; j < 10 * i; j++)
+			;
+		withdrawal = iou__iopool_withdraw(&pool, &requests[0], WORD_CANCEL);
+		ck_assert_int_ne(withdrawal, IOPOOL_LEFT);
+		if (withdrawal == IOPOOL_KEPT)
+			wait_until_finished();
+		ck_assert_int_eq(n_taken(), withdrawal == IOPOOL_KEPT);
+		requests[0].is_on_worker = false;
+	}
 }
 END_TEST
 
@@ -155,6 +205,7 @@ Suite *suite(void)
 	TCase *tcase =
 		ADD_CASE(s, "iopool", test_g05_loop_does_not_sleep_while_there_is_something_to_take,
 			 test_g05_loop_that_sleeps_is_woken_once, test_what_no_worker_has_begun_can_be_taken_back,
+			 test_worker_that_listens_leaves_off_or_has_ended, test_worker_that_is_told_too_late_says_so,
 			 test_stopping_waits_for_what_has_begun_and_drops_the_rest);
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);

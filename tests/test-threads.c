@@ -13,6 +13,7 @@
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -23,6 +24,8 @@
 
 #define MS 1000000L
 #define BAD ((void *)8)
+
+static const unsigned both_engines[] = { IOU_ENGINE_THREADS, IOU_ENGINE_AUTO };
 
 static iou_t *open_threads(unsigned entries)
 {
@@ -148,6 +151,13 @@ PROMISE(16, who_waits_for_somebody_else_holds_no_worker)
 }
 END_TEST
 
+static void count_more(struct seen *seen, int n)
+{
+	for (int i = 0; i < 1000 && seen->n_calls < n; i++)
+		ck_assert_int_ge(iou_run_once(seen->iou, &(struct timespec){ .tv_nsec = 10 * MS }), 0);
+	ck_assert_int_eq(seen->n_calls, n);
+}
+
 static struct io_uring_sqe *prepare_futex(iou_t *iou, struct seen *seen, unsigned opcode, uint32_t *word)
 {
 	struct io_uring_sqe *sqe = take(iou, seen);
@@ -238,6 +248,127 @@ PROMISE(16, futex_waits_and_is_woken_or_cancelled)
 }
 END_TEST
 
+#define N_FUTEX_ROUNDS 200
+
+static iou_t *open_futexes(int engine)
+{
+	return open_with((iou_config_t){ .entries = 8, .engine = both_engines[engine] });
+}
+
+static bool has_futexes(iou_t *iou)
+{
+	return iou_supports(iou, OP_FUTEX_WAIT) == 1;
+}
+
+static void queue_wake(iou_t *iou, struct seen *wake, uint32_t *word, int n)
+{
+	prepare_futex(iou, wake, OP_FUTEX_WAKE, word)->off = (__u64)n;
+	queue(wake);
+}
+
+/* Be it that its worker sleeps already, is about to, or has not been started: the first to wait is the first to be woken. */
+START_TEST(test_g16_futex_wake_finds_the_wait_that_was_submitted_before)
+{
+	uint32_t word = 0, other = 0;
+	struct futex_waitv waiters[2] = { { .uaddr = (__u64)(uintptr_t)&other, .flags = 2 | FUTEX_PRIVATE_FLAG },
+					  { .uaddr = (__u64)(uintptr_t)&word, .flags = 2 | FUTEX_PRIVATE_FLAG } };
+	struct seen first, waitv, wake;
+	iou_t *iou = open_futexes(_i);
+
+	for (int i = 0; has_futexes(iou) && i < fewer(N_FUTEX_ROUNDS, 20); i++) {
+		prepare_futex(iou, &first, OP_FUTEX_WAIT, &word);
+		queue(&first);
+		if (i % 3)
+			ck_assert_int_ge(turn(iou), 0);
+		if (i % 3 == 2)
+			usleep((unsigned)(10 * i));
+		queue_wake(iou, &wake, &word, i % 2 ? 1 : 100);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&wake, 1);
+		expect(&first, 0);
+		take(iou, &waitv);
+		prepare(waitv.op, OP_FUTEX_WAITV, 0, waiters, 2, 0);
+		queue(&waitv);
+		prepare_futex(iou, &first, OP_FUTEX_WAIT, &other);
+		queue(&first);
+		if (i % 3)
+			ck_assert_int_ge(turn(iou), 0);
+		queue_wake(iou, &wake, &word, 2);
+		count_more(&wake, 1);
+		count_more(&waitv, 1);
+		expect(&wake, 1);
+		expect(&waitv, 1);
+		ck_assert_int_eq(first.n_calls, 0);
+		queue_wake(iou, &wake, &other, 2);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&wake, 1);
+		expect(&first, 0);
+	}
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+START_TEST(test_g16_futex_wake_looks_at_masks_and_wakes_so_many)
+{
+	uint32_t word = 0;
+	struct seen waits[3], wake;
+	iou_t *iou = open_futexes(_i);
+
+	for (int i = 0; has_futexes(iou) && i < 2; i++) {
+		for (int j = 0; j < 3; j++) {
+			prepare_futex(iou, &waits[j], OP_FUTEX_WAIT, &word)->addr3 = j ? 1 : 2;
+			queue(&waits[j]);
+		}
+		if (i)
+			ck_assert_int_ge(iou_run_once(iou, &(struct timespec){ .tv_nsec = 5 * MS }), 0);
+		prepare_futex(iou, &wake, OP_FUTEX_WAKE, &word)->off = 1;
+		wake.op->sqe->addr3 = 5;
+		queue(&wake);
+		count_more(&wake, 1);
+		expect(&wake, 1);
+		count_more(&waits[1], 1);
+		ck_assert_int_eq(waits[0].n_calls + waits[2].n_calls, 0);
+		queue_wake(iou, &wake, &word, 10);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&wake, 2);
+		for (int j = 0; j < 3; j++)
+			expect(&waits[j], 0);
+	}
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
+/* It has been counted as woken, whether or not its worker has had the time to say so. */
+START_TEST(test_g16_futex_that_was_woken_is_not_cancelled)
+{
+	uint32_t word = 0;
+	struct seen wait, cancel;
+	iou_t *iou = open_futexes(_i);
+
+	for (int i = 0; has_futexes(iou) && i < fewer(N_FUTEX_ROUNDS, 20); i++) {
+		prepare_futex(iou, &wait, OP_FUTEX_WAIT, &word);
+		queue(&wait);
+		ck_assert_int_ge(turn(iou), 0);
+		while (syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0) == 0)
+			sched_yield();
+		usleep(i % 2 ? (unsigned)i : 0);
+		io_uring_prep_cancel64(take(iou, &cancel), wait.op->sqe->user_data, 0);
+		queue(&cancel);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&wait, 0);
+		expect(&cancel, -ENOENT);
+		prepare_futex(iou, &wait, OP_FUTEX_WAIT, &word);
+		queue(&wait);
+		io_uring_prep_cancel64(take(iou, &cancel), wait.op->sqe->user_data, 0);
+		queue(&cancel);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&wait, -ECANCELED);
+		expect(&cancel, 1);
+	}
+	ck_assert_ptr_null(iou_free(iou));
+}
+END_TEST
+
 /* Children. */
 
 PROMISE(16, child_that_ends_ends_the_wait_for_it)
@@ -270,13 +401,6 @@ PROMISE(16, child_that_ends_ends_the_wait_for_it)
 END_TEST
 
 /* Multishot, and provided buffers. */
-
-static void count_more(struct seen *seen, int n)
-{
-	for (int i = 0; i < 1000 && seen->n_calls < n; i++)
-		ck_assert_int_ge(iou_run_once(seen->iou, &(struct timespec){ .tv_nsec = 10 * MS }), 0);
-	ck_assert_int_eq(seen->n_calls, n);
-}
 
 PROMISE(16, multishot_accept_takes_all_who_come)
 {
@@ -503,8 +627,6 @@ static void receive_by_number_of_another(unsigned engine, unsigned flags, unsign
 	ck_assert_ptr_null(iou_free(iou));
 	close_pipe(fds);
 }
-
-static const unsigned both_engines[] = { IOU_ENGINE_THREADS, IOU_ENGINE_AUTO };
 
 START_TEST(test_g16_file_with_the_number_of_another_is_watched_anew)
 {
@@ -840,8 +962,12 @@ Suite *suite(void)
 	/* Memcheck minds bad pointers, and does not know futex_waitv(2). */
 	if (!RUNNING_ON_VALGRIND) {
 		tcase_add_loop_test(pointers, test_g16_bad_pointer_is_efault, 0, N_SPOILS);
-		ADD_CASE(s, "futexes", test_g16_slow_ops_starve_neither_files_nor_jobs,
-			 test_g16_futex_waits_and_is_woken_or_cancelled);
+		TCase *futexes = ADD_CASE(s, "futexes", test_g16_slow_ops_starve_neither_files_nor_jobs,
+					  test_g16_futex_waits_and_is_woken_or_cancelled);
+
+		tcase_add_loop_test(futexes, test_g16_futex_wake_finds_the_wait_that_was_submitted_before, 0, 2);
+		tcase_add_loop_test(futexes, test_g16_futex_wake_looks_at_masks_and_wakes_so_many, 0, 2);
+		tcase_add_loop_test(futexes, test_g16_futex_that_was_woken_is_not_cancelled, 0, 2);
 	}
 	TCase *multishot =
 		ADD_CASE(s, "multishot", test_g16_multishot_accept_takes_all_who_come,

@@ -94,6 +94,8 @@ void iou__completions_end(struct request *request, int res)
 	struct threads *threads = request->threads;
 
 	let_go_of_files(request);
+	if (request->has_begun && request->opcode->flags & WAITS_FOR_FUTEX)
+		threads->n_futexes--;
 	request->res = res;
 	if (iou__queue_is_empty(&threads->done) && iou__completions_have_room(threads)) {
 		post(threads, request, res, request->cqe_flags);

@@ -12,6 +12,7 @@
 
 #include "completions.h"
 #include "exec.h"
+#include "flow.h"
 #include "opcodes.h"
 #include "peek.h"
 
@@ -153,8 +154,8 @@ enum outcome iou__exec_waitid(struct request *request)
 }
 
 /*
- * Futexes. One that has to wait has a worker for itself, which waits for another futex, too: the request's own, by which
- * it is cancelled. So this is the one thing that a worker may wait for without end.
+ * Futexes. One that has to wait has a worker for itself, which waits for another futex, too: the request's own word, by
+ * which it is cancelled, or woken where the kernel does not know of it yet.
  */
 
 #ifndef FUTEX2_SIZE_U32
@@ -180,9 +181,62 @@ int iou__check_futex(struct request *request)
 	return sqe->off > UINT32_MAX || sqe->addr3 > UINT32_MAX ? -EINVAL : 0;
 }
 
+static bool is_same_futex(__u64 address, __u64 flags, const struct io_uring_sqe *wake)
+{
+	return address == wake->addr && !((flags ^ (__u64)wake->fd) & FUTEX2_PRIVATE);
+}
+
+/* Which of the futexes that it waits for this is; -1: none. */
+static int number_of_futex(const struct request *request, const struct io_uring_sqe *wake)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	struct futex_waitv waiters[MAX_WAITERS];
+
+	if (sqe->opcode == OP_FUTEX_WAIT)
+		return is_same_futex(sqe->addr, (__u64)sqe->fd, wake) && sqe->addr3 & wake->addr3 ? 0 : -1;
+	if (iou__peek(sqe->addr, waiters, sqe->len * sizeof(waiters[0])) < 0)
+		return -1;
+	for (unsigned i = 0; i < sqe->len; i++)
+		if (is_same_futex(waiters[i].uaddr, waiters[i].flags, wake))
+			return (int)i;
+	return -1;
+}
+
+/* The first to have begun, from number on, of those that wait for this futex. */
+static struct request *next_waiter(const struct request *wake, uint64_t from)
+{
+	struct request *next = NULL, *other = NULL;
+
+	while ((other = iou__requests_after(wake->threads, other)))
+		if (iou__flow_can_cancel(other) && other->opcode->flags & WAITS_FOR_FUTEX && other->target >= from &&
+		    (!next || other->target < next->target) && number_of_futex(other, &wake->sqe) >= 0)
+			next = other;
+	return next;
+}
+
+/*
+ * The kernel knows those of our waits for which a worker sleeps. The others, and those that have none, are woken here; who has
+ * just been woken by the kernel says so. How many.
+ */
+static int wake_waiters(const struct request *wake, int n)
+{
+	struct request *waiter;
+	int n_woken = 0;
+
+	for (uint64_t from = 0; n_woken < n && wake->threads->n_futexes; from++) {
+		waiter = next_waiter(wake, from);
+		if (!waiter)
+			break;
+		from = waiter->target;
+		n_woken += iou__flow_wake(waiter, (unsigned)number_of_futex(waiter, &wake->sqe));
+	}
+	return n_woken;
+}
+
 enum outcome iou__exec_futex_wake(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
+	int n = (int)sqe->off < 0 ? 1 : (int)sqe->off;
 
 	void *word = iou__pointer(sqe->addr);
 	long r = syscall(CALL_FUTEX_WAKE, word, (unsigned long)sqe->addr3, (int)sqe->off, (unsigned)sqe->fd);
@@ -190,14 +244,14 @@ enum outcome iou__exec_futex_wake(struct request *request)
 	if (r == -1 && errno == ENOSYS)
 		r = syscall(SYS_futex, word, FUTEX_WAKE_BITSET | (sqe->fd & FUTEX_PRIVATE_FLAG), (int)sqe->off, NULL,
 			    NULL, (uint32_t)sqe->addr3);
-	return iou__done(request, r);
+	return iou__done(request, r < 0 ? r : r + wake_waiters(request, n - (int)r));
 }
 
-/* A word that nobody changes but to cancel: whoever waits for it as well wakes up then. */
+/* The loop changes it to end this: whoever waits for it as well wakes up then. */
 static struct futex_waitv own_word(const struct request *request)
 {
 	return (struct futex_waitv){
-		.uaddr = (__u64)(uintptr_t)&request->is_cancelled,
+		.uaddr = (__u64)(uintptr_t)&request->word,
 		.flags = FUTEX2_SIZE_U32 | FUTEX2_PRIVATE,
 	};
 }
@@ -211,17 +265,23 @@ static bool would_wait(struct request *request, long r)
 	return false;
 }
 
+/* The kernel tells the last of those that have been woken: that is not its own unless it alone has. */
 static enum outcome wait_on_worker(struct request *request, struct futex_waitv *waiters, unsigned n)
 {
+	uint32_t told;
 	long r;
 
-	waiters[n] = own_word(request);
+	memmove(&waiters[1], &waiters[0], n * sizeof(waiters[0]));
+	waiters[0] = own_word(request);
 	do
 		r = syscall(SYS_futex_waitv, waiters, n + 1, 0, NULL, 0);
 	while (r == -1 && errno == EINTR);
-	if (atomic_load(&request->is_cancelled) && (r == n || r == -1))
-		return iou__done_as(request, -ECANCELED);
-	return iou__done(request, r);
+	if (r > 0)
+		return iou__done(request, r - 1);
+	told = iou__iopool_leave_off(request);
+	if (told == WORD_NONE)
+		return iou__done(request, r);
+	return iou__done_as(request, told == WORD_CANCEL ? -ECANCELED : (int)(told - WORD_WOKEN));
 }
 
 /* While there is no worker for it, it looks from time to time. */
@@ -232,10 +292,14 @@ static enum outcome wait_for_any(struct request *request, struct futex_waitv *wa
 
 	long r = syscall(SYS_futex_waitv, waiters, n, 0, &no_time, CLOCK_MONOTONIC);
 
+	request->listens = true;
 	return would_wait(request, r) ? iou__to_worker(request, false) : OUT_DONE;
 }
 
-/* A mask other than all has no place among several futexes; who waits with one looks from time to time. */
+/*
+ * A mask other than all has no place among several futexes. Who waits with one is woken by our own requests alone, and looks
+ * from time to time whether the word has changed.
+ */
 static enum outcome wait_with_mask(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;

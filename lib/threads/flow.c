@@ -24,6 +24,10 @@ static void arm_limit(struct request *request)
 	if (request->has_begun)
 		return;
 	request->has_begun = true;
+	if (request->opcode->flags & WAITS_FOR_FUTEX) {
+		request->threads->n_futexes++;
+		request->target = request->threads->n_waits++;
+	}
 	if (!limit || limit->sqe.opcode != IORING_OP_LINK_TIMEOUT)
 		return;
 	request->next = limit->next;
@@ -258,18 +262,43 @@ bool iou__flow_can_cancel(const struct request *request)
 	       request->sqe.opcode != IORING_OP_LINK_TIMEOUT;
 }
 
+/* A worker is at it. Those that do not listen cannot be kept from anything. */
+static int cancel_at_worker(const struct request *request, enum withdrawal withdrawal, int cancelled)
+{
+	if (withdrawal == IOPOOL_KEPT && request->listens)
+		return -ENOENT;
+	return request->is_bounded ? -EALREADY : cancelled;
+}
+
 /* What has been transferred so far is the result, and yet a failure for what is linked behind. */
 int iou__flow_cancel(struct request *request)
 {
-	int cancelled = request->opcode->flags & IS_COUNTED ? 1 : 0;
+	enum withdrawal withdrawal = IOPOOL_WITHDRAWN;
+	int cancelled;
 
 	if (!iou__flow_can_cancel(request))
 		return -ENOENT;
-	if (request->place == AT_WORKER && !iou__iopool_withdraw(&request->threads->iopool, request))
-		return request->is_bounded ? -EALREADY : cancelled;
+	cancelled = request->opcode->flags & IS_COUNTED ? 1 : 0;
+	if (request->place == AT_WORKER)
+		withdrawal = iou__iopool_withdraw(&request->threads->iopool, request, WORD_CANCEL);
+	if (withdrawal != IOPOOL_WITHDRAWN)
+		return cancel_at_worker(request, withdrawal, cancelled);
 	request->cqe_flags |= keeps_buffer(request) ? iou__groups_use(request) : 0;
 	iou__flow_end(request, request->done ? (int)request->done : -ECANCELED);
 	return cancelled;
+}
+
+bool iou__flow_wake(struct request *request, unsigned number)
+{
+	enum withdrawal withdrawal = IOPOOL_WITHDRAWN;
+
+	if (!iou__flow_can_cancel(request))
+		return false;
+	if (request->place == AT_WORKER)
+		withdrawal = iou__iopool_withdraw(&request->threads->iopool, request, WORD_WOKEN + number);
+	if (withdrawal == IOPOOL_WITHDRAWN)
+		iou__flow_end(request, (int)number);
+	return withdrawal != IOPOOL_KEPT;
 }
 
 void iou__flow_let_go(struct threads *threads)
@@ -277,7 +306,8 @@ void iou__flow_let_go(struct threads *threads)
 	struct node *node;
 
 	for (struct request *request = NULL; (request = iou__requests_after(threads, request));)
-		if (request->place == AT_WORKER && iou__iopool_withdraw(&threads->iopool, request))
+		if (request->place == AT_WORKER &&
+		    iou__iopool_withdraw(&threads->iopool, request, WORD_CANCEL) == IOPOOL_WITHDRAWN)
 			request->place = AT_REST;
 	iou__iopool_stop(&threads->iopool);
 	iou__iopool_take(&threads->iopool, &threads->ready);

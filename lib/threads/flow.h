@@ -20,6 +20,9 @@ bool iou__flow_can_cancel(const struct request *request);
 /* Try to end a request: 0, or 1 for some; -EALREADY: a worker is at it; -ENOENT: it is not found. */
 int iou__flow_cancel(struct request *request);
 
+/* A request that waits for futexes has been woken by the one that has this number. False: it has ended otherwise. */
+bool iou__flow_wake(struct request *request, unsigned number);
+
 /* It leaves where it waits, and completes as given. */
 void iou__flow_end(struct request *request, int res);
 

@@ -70,6 +70,47 @@ static void hand_back(struct iopool *pool, struct request *request)
 	pool->is_asleep = false;
 }
 
+/* The word. */
+
+static void call_futex(struct request *request, int what, uint32_t value)
+{
+	syscall(SYS_futex, &request->word, what, value, NULL, NULL, 0);
+}
+
+/* Whether the worker has left off. */
+static bool tell(struct request *request, uint32_t word)
+{
+	uint32_t none = WORD_NONE;
+
+	if (!request->listens || !atomic_compare_exchange_strong(&request->word, &none, word))
+		return false;
+	call_futex(request, FUTEX_WAKE_PRIVATE, 1);
+	while (atomic_load(&request->word) == word)
+		call_futex(request, FUTEX_WAIT_PRIVATE, word);
+	return atomic_load(&request->word) == WORD_LEFT;
+}
+
+uint32_t iou__iopool_leave_off(struct request *request)
+{
+	uint32_t word = atomic_load(&request->word);
+
+	if (word != WORD_NONE)
+		atomic_store(&request->word, WORD_LEFT);
+	return word;
+}
+
+/* The worker's attempt is over: there is no telling it anything from now on, and who waits for its answer gets it. */
+static void answer(struct request *request)
+{
+	uint32_t word = WORD_NONE;
+
+	if (!request->listens || atomic_compare_exchange_strong(&request->word, &word, WORD_KEPT))
+		return;
+	if (word != WORD_LEFT)
+		atomic_store(&request->word, WORD_KEPT);
+	call_futex(request, FUTEX_WAKE_PRIVATE, 1);
+}
+
 static void *work(void *data)
 {
 	struct iolane *lane = data;
@@ -81,6 +122,7 @@ static void *work(void *data)
 	while ((request = claim(lane))) {
 		pthread_mutex_unlock(&pool->lock);
 		request->outcome = (uint8_t)iou__opcode_try(request);
+		answer(request);
 		pthread_mutex_lock(&pool->lock);
 		hand_back(pool, request);
 	}
@@ -135,6 +177,7 @@ int iou__iopool_put(struct iopool *pool, struct request *request)
 	struct iolane *lane = lane_of(pool, request);
 	int r = 0;
 
+	atomic_store_explicit(&request->word, WORD_NONE, memory_order_relaxed);
 	pthread_mutex_lock(&pool->lock);
 	if (lane->n_waiting >= lane->n_idle)
 		r = start_thread(lane);
@@ -150,7 +193,7 @@ int iou__iopool_put(struct iopool *pool, struct request *request)
 	return r;
 }
 
-bool iou__iopool_withdraw(struct iopool *pool, struct request *request)
+enum withdrawal iou__iopool_withdraw(struct iopool *pool, struct request *request, uint32_t word)
 {
 	struct iolane *lane = lane_of(pool, request);
 
@@ -164,11 +207,9 @@ bool iou__iopool_withdraw(struct iopool *pool, struct request *request)
 		pool->n_out--;
 	}
 	pthread_mutex_unlock(&pool->lock);
-	if (!is_withdrawn) {
-		atomic_store(&request->is_cancelled, 1);
-		syscall(SYS_futex, &request->is_cancelled, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	}
-	return is_withdrawn;
+	if (is_withdrawn)
+		return IOPOOL_WITHDRAWN;
+	return tell(request, word) ? IOPOOL_LEFT : IOPOOL_KEPT;
 }
 
 void iou__iopool_take(struct iopool *pool, struct queue *out)

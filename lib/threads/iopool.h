@@ -6,7 +6,8 @@
  *
  * The lock guards the two lanes, the finished requests, is_asleep, and whether a worker has a request. Workers are
  * started lazily, stopped by a message and joined, never cancelled nor sent signals, which are the program's: so
- * nothing that may block for ever is given to one, but where iou__iopool_withdraw() can end it (see exec-wait.c). All
+ * what may block for ever is given to one only if it listens to its word (futexes, see exec-wait.c), or if nothing else can
+ * be done: reads and writes of what epoll does not watch, or where RWF_NOWAIT is not to be had (see exec-rw.c). All
  * functions are for the loop thread. How both sides sleep and are woken is modelled in iopool.pml.
  */
 #ifndef IOU_LIB_THREADS_IOPOOL_H
@@ -63,8 +64,20 @@ void iou__iopool_abandon(struct iopool *pool);
  */
 int iou__iopool_put(struct iopool *pool, struct request *request);
 
-/* Take back a request that no worker has begun. False: one has; it is told, should it be one that listens. */
-bool iou__iopool_withdraw(struct iopool *pool, struct request *request);
+enum withdrawal {
+	IOPOOL_WITHDRAWN, /* no worker has begun: it is the loop's again */
+	IOPOOL_LEFT, /* the worker has left off: it will be among the finished ones, and come to what it was told */
+	IOPOOL_KEPT, /* a worker is at it, or has done it */
+};
+
+/*
+ * Take back a request. A worker that is at it and listens is told this word (WORD_CANCEL and beyond), and waited for: it has
+ * nothing left to do but to answer.
+ */
+enum withdrawal iou__iopool_withdraw(struct iopool *pool, struct request *request, uint32_t word);
+
+/* The worker's: what it has been told to come to, and does from now on; WORD_NONE: nothing. */
+uint32_t iou__iopool_leave_off(struct request *request);
 
 /* All that are finished go to the end of the queue out; they count as a worker's until the caller says otherwise. */
 void iou__iopool_take(struct iopool *pool, struct queue *out);

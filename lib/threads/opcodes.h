@@ -44,8 +44,9 @@ enum {
 	KEEPS_BUFFER = 1 << 6, /* a provided buffer is its own while it waits, and used up with it */
 	MAKES_FILE = 1 << 7,   /* which file_index sends to the table of registered ones */
 	IS_COUNTED = 1 << 9,   /* who cancels it alone is told 1, rather than 0: by the kernel, too */
-	GOES_ON = 1 << 8,      /* what is linked behind it goes on even if it is cancelled: so does the kernel */
-	IS_SLOW = 1 << 4,      /* for a worker at once: nothing tells beforehand whether it blocks on a disk */
+	WAITS_FOR_FUTEX = 1 << 10,
+	GOES_ON = 1 << 8, /* what is linked behind it goes on even if it is cancelled: so does the kernel */
+	IS_SLOW = 1 << 4, /* for a worker at once: nothing tells beforehand whether it blocks on a disk */
 };
 
 struct opcode {

@@ -63,6 +63,18 @@ enum outcome {
 	OUT_AGAIN,  /* again in the next turn: it has had its share of this one */
 };
 
+/*
+ * A word between the loop and a worker that listens: it waits, and the loop can end that. Each side makes up its mind once:
+ * who is told when it has nothing yet leaves off, and says so before the loop goes on.
+ */
+enum {
+	WORD_NONE,
+	WORD_KEPT,   /* the worker's: what it came to counts */
+	WORD_LEFT,   /* the worker's: it has left off, and comes to what it was told */
+	WORD_CANCEL, /* the loop's: -ECANCELED */
+	WORD_WOKEN,  /* the loop's: this or more says which of its futexes has been woken */
+};
+
 /* A buffer as it was provided, or none: the address of an SQE. */
 struct buffer {
 	__u64 addr;
@@ -76,29 +88,30 @@ struct request {
 	struct io_uring_sqe sqe; /* a copy: the program's may change once it is submitted */
 	const struct opcode *opcode;
 	struct threads *threads;
-	struct request *next;          /* what is linked behind it */
-	struct request *limit;         /* the linked timeout that limits it; and for that one, what it limits */
-	struct file *file, *file_in;   /* registered ones that it has; sqe has their descriptors then */
-	uint8_t place;                 /* enum place */
-	uint8_t outcome;               /* a worker's attempt came to this */
-	bool is_on_worker;             /* the attempt may block */
-	bool is_read_first;            /* what it points to is read before it begins, as the kernel does */
-	bool is_unplaced;              /* the file it has made found no slot among the registered ones */
-	bool is_over;                  /* a multishot one has come to its end, and this is its last completion */
-	bool is_again;                 /* a multishot one has completed before */
-	bool has_notice;               /* a second completion will tell that its memory is free */
-	bool has_fixed;                /* its memory was in a registered buffer when it began */
-	bool is_failed;                /* found to be wrong before it began */
-	bool has_waited;               /* this is not the first attempt */
-	bool was_watched;              /* epoll has been told of it, since it waits for watch_fd */
-	bool has_given;                /* it has had a completion, not its last, since it was woken */
-	bool has_no_place;             /* its file has no offsets */
-	bool is_unwatchable;           /* epoll does not take its descriptor */
-	bool is_unwatched;             /* epoll has no memory for it: what comes is looked for from time to time */
-	bool has_begun;                /* it has been tried, and is not over: its limit runs, and others find it */
-	bool is_bounded;               /* what the worker does is sure to end soon */
-	bool uses_buffer;              /* with this completion the provided buffer, if it has one, is used up */
-	_Atomic uint32_t is_cancelled; /* says who cancels to the worker that is at it; a futex */
+	struct request *next;        /* what is linked behind it */
+	struct request *limit;       /* the linked timeout that limits it; and for that one, what it limits */
+	struct file *file, *file_in; /* registered ones that it has; sqe has their descriptors then */
+	uint8_t place;               /* enum place */
+	uint8_t outcome;             /* a worker's attempt came to this */
+	bool is_on_worker;           /* the attempt may block */
+	bool is_read_first;          /* what it points to is read before it begins, as the kernel does */
+	bool is_unplaced;            /* the file it has made found no slot among the registered ones */
+	bool is_over;                /* a multishot one has come to its end, and this is its last completion */
+	bool is_again;               /* a multishot one has completed before */
+	bool has_notice;             /* a second completion will tell that its memory is free */
+	bool has_fixed;              /* its memory was in a registered buffer when it began */
+	bool is_failed;              /* found to be wrong before it began */
+	bool has_waited;             /* this is not the first attempt */
+	bool was_watched;            /* epoll has been told of it, since it waits for watch_fd */
+	bool has_given;              /* it has had a completion, not its last, since it was woken */
+	bool has_no_place;           /* its file has no offsets */
+	bool is_unwatchable;         /* epoll does not take its descriptor */
+	bool is_unwatched;           /* epoll has no memory for it: what comes is looked for from time to time */
+	bool has_begun;              /* it has been tried, and is not over: its limit runs, and others find it */
+	bool is_bounded;             /* what the worker does is sure to end soon */
+	bool uses_buffer;            /* with this completion the provided buffer, if it has one, is used up */
+	bool listens;                /* to its word, while a worker is at it */
+	_Atomic uint32_t word;       /* WORD_*, a futex */
 	int res;
 	unsigned cqe_flags;
 	uint32_t done;  /* bytes that earlier attempts have transferred */
@@ -109,10 +122,10 @@ struct request {
 	bool is_in_vain;  /* that was nothing of what it waits for, but an error or an end, which may stay */
 	uint32_t n_left;  /* multishot timeouts: so many more times; receives: bytes; 0: for ever */
 	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
-	uint64_t target;
-	uint64_t number; /* of its arming, if it is a timeout */
-	uint64_t at;     /* ns, CLOCK_MONOTONIC */
-	uint64_t span;   /* ns: of a timeout, or of a pause */
+	uint64_t target;  /* of the count; of one that waits for futexes: how many others had begun to before */
+	uint64_t number;  /* of its arming, if it is a timeout */
+	uint64_t at;      /* ns, CLOCK_MONOTONIC */
+	uint64_t span;    /* ns: of a timeout, or of a pause */
 	struct buffer buffer;
 };
 

@@ -29,6 +29,8 @@ struct threads {
 	struct queue timeline;
 	unsigned n_counting; /* of these, the timeouts that also wait for a number of completions */
 	uint64_t n_armings;  /* of timeouts, so far */
+	unsigned n_futexes;  /* requests that wait for some */
+	uint64_t n_waits;    /* such, so far */
 	struct watches watches;
 	struct messages messages;
 	struct iopool iopool;

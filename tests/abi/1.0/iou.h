@@ -181,6 +181,11 @@ typedef struct iou_op_t {
  *     (registered files are duplicates);
  *   - if no thread can be started, the loop itself does what would block on a file, and blocks; what may wait for ever
  *     (futexes) ends with -EAGAIN or -ENOMEM;
+ *   - a futex is waited for by a thread, which may not sleep yet when IORING_OP_FUTEX_WAIT or IORING_OP_FUTEX_WAITV has
+ *     been submitted. IORING_OP_FUTEX_WAKE of the same instance, by the same address, finds it even so; until it sleeps
+ *     no other wake-up does, and it ends with -EAGAIN if the word changes. With a mask other than
+ *     FUTEX_BITSET_MATCH_ANY there is no thread: only such ops wake it, and the word is looked at from time to time
+ *     (-EAGAIN). At most 127 futexes at a time (-EOPNOTSUPP);
  *   - timeouts on clocks other than CLOCK_MONOTONIC do not notice that the clock is set while they wait;
  *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels), if somebody else empties the
  *     device at that very moment, keeps its thread, and iou_free() with it, until there is more to read.
