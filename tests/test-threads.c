@@ -400,6 +400,62 @@ PROMISE(16, child_that_ends_ends_the_wait_for_it)
 }
 END_TEST
 
+static int open_child(pid_t child, unsigned flags)
+{
+	int fd = (int)syscall(SYS_pidfd_open, child, flags);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+static void queue_wait(iou_t *iou, struct seen *wait, int pidfd, unsigned options, siginfo_t *info)
+{
+	take(iou, wait);
+	prepare(wait->op, OP_WAITID, pidfd, NULL, P_PIDFD, (__u64)(uintptr_t)info);
+	wait->op->sqe->file_index = options;
+	queue(wait);
+}
+
+START_TEST(test_g16_child_by_descriptor_is_waited_for_unless_that_does_not_block)
+{
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = both_engines[_i] });
+	struct seen stop, end, at_once;
+	siginfo_t infos[3] = { { .si_pid = 0 } };
+	pid_t child = fork();
+	int fd, nonblocking;
+
+	if (child == 0)
+		for (;;)
+			pause();
+	fd = open_child(child, 0);
+	nonblocking = open_child(child, O_NONBLOCK);
+	if (iou_supports(iou, OP_WAITID) == 1) {
+		queue_wait(iou, &at_once, nonblocking, WEXITED, &infos[0]);
+		queue_wait(iou, &stop, fd, WSTOPPED, &infos[1]);
+		queue_wait(iou, &end, fd, WEXITED, &infos[2]);
+		count_more(&at_once, 1);
+		expect(&at_once, 0);
+		ck_assert_int_eq(infos[0].si_pid, 0);
+		kill(child, SIGSTOP);
+		count_more(&stop, 1);
+		expect(&stop, 0);
+		ck_assert_int_eq(infos[1].si_pid, child);
+		ck_assert_int_eq(infos[1].si_status, SIGSTOP);
+		ck_assert_int_eq(end.n_calls, 0);
+		kill(child, SIGKILL);
+		ck_assert_int_eq(iou_run(iou), 0);
+		expect(&end, 0);
+		ck_assert_int_eq(infos[2].si_status, SIGKILL);
+	} else {
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	ck_assert_ptr_null(iou_free(iou));
+	close(fd);
+	close(nonblocking);
+}
+END_TEST
+
 /* Multishot, and provided buffers. */
 
 PROMISE(16, multishot_accept_takes_all_who_come)
@@ -954,11 +1010,12 @@ Suite *suite(void)
 				   test_g16_message_that_bears_the_name_of_an_op_is_none_of_its_completions);
 
 	tcase_add_loop_test(choice, test_g16_ring_that_is_refused_is_replaced_and_the_reason_told, 0, N_REFUSALS);
-	ADD_CASE(s, "workers", test_g16_who_waits_for_somebody_else_holds_no_worker,
-		 test_g16_child_that_ends_ends_the_wait_for_it,
-		 test_g16_results_of_workers_are_told_when_the_owner_has_gone,
-		 test_g16_file_that_a_worker_has_opened_is_not_left_when_the_owner_has_gone,
-		 test_g16_reads_of_a_file_by_workers_and_by_the_loop_share_a_group_of_buffers);
+	TCase *workers = ADD_CASE(s, "workers", test_g16_who_waits_for_somebody_else_holds_no_worker,
+				  test_g16_child_that_ends_ends_the_wait_for_it,
+				  test_g16_results_of_workers_are_told_when_the_owner_has_gone,
+				  test_g16_file_that_a_worker_has_opened_is_not_left_when_the_owner_has_gone,
+				  test_g16_reads_of_a_file_by_workers_and_by_the_loop_share_a_group_of_buffers);
+	tcase_add_loop_test(workers, test_g16_child_by_descriptor_is_waited_for_unless_that_does_not_block, 0, 2);
 	/* Memcheck minds bad pointers, and does not know futex_waitv(2). */
 	if (!RUNNING_ON_VALGRIND) {
 		tcase_add_loop_test(pointers, test_g16_bad_pointer_is_efault, 0, N_SPOILS);

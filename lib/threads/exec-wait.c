@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What waits for something: a descriptor's readiness, a child, a futex. */
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
@@ -124,10 +125,18 @@ static int wait_now(const struct request *request, siginfo_t *info)
 	return (int)syscall(SYS_waitid, sqe->len, sqe->fd, info, (int)sqe->file_index | WNOHANG, NULL);
 }
 
-/* Nothing tells of any child at all, or of a group's, so these are looked for at growing intervals. */
+/* That a child has ended its descriptor tells. All else is looked for at growing intervals. */
 static enum outcome wait_for_child(struct request *request)
 {
-	return request->sqe.len == P_PIDFD ? iou__watch(request, request->sqe.fd, EPOLLIN) : OUT_PAUSE;
+	bool is_for_end = !(request->sqe.file_index & (WSTOPPED | WCONTINUED));
+
+	return request->sqe.len == P_PIDFD && is_for_end ? iou__watch(request, request->sqe.fd, EPOLLIN) : OUT_PAUSE;
+}
+
+/* Nor for a descriptor that is not to block. */
+static bool is_not_to_wait(const struct io_uring_sqe *sqe)
+{
+	return sqe->file_index & WNOHANG || (sqe->len == P_PIDFD && fcntl(sqe->fd, F_GETFL) & O_NONBLOCK);
 }
 
 /* As far as there is something about children in it; where there is none as well. */
@@ -148,7 +157,7 @@ enum outcome iou__exec_waitid(struct request *request)
 	error = errno;
 	if (r < 0)
 		return iou__done_as(request, error == ECHILD && tell_child(request, &info) < 0 ? -EFAULT : -error);
-	if (!info.si_pid && !(request->sqe.file_index & WNOHANG))
+	if (!info.si_pid && !is_not_to_wait(&request->sqe))
 		return wait_for_child(request);
 	return iou__done_as(request, tell_child(request, &info));
 }
