@@ -822,6 +822,33 @@ static int note_foreign(const struct io_uring_cqe *cqe, void *data)
 	return 0;
 }
 
+PROMISE(16, datagram_of_no_bytes_is_no_message_and_ends_none)
+{
+	__u64 foreign = 0;
+	struct seen message;
+	iou_t *from = open_threads(8);
+	iou_t *to = open_with((iou_config_t){ .entries = 8,
+					      .engine = IOU_ENGINE_THREADS,
+					      .foreign_cqe = note_foreign,
+					      .foreign_cqe_data = &foreign });
+	int fd = iou_ring(to)->ring_fd;
+
+	ck_assert_int_ge(turn(to), 0);
+	for (__u64 i = 1; i < 4; i++) {
+		ck_assert_int_eq(send(fd, "", 0, MSG_DONTWAIT), 0);
+		ck_assert_int_eq(turn(to), 0);
+		io_uring_prep_msg_ring(take(from, &message), fd, 1, i, 0);
+		queue(&message);
+		ck_assert_int_eq(iou_run(from), 0);
+		expect(&message, 0);
+		ck_assert_int_eq(turn(to), 1);
+		ck_assert_uint_eq(foreign, i);
+	}
+	ck_assert_ptr_null(iou_free(from));
+	ck_assert_ptr_null(iou_free(to));
+}
+END_TEST
+
 /* By what it looks like only: the op is behind it in the queue, or in flight. */
 PROMISE(16, message_that_bears_the_name_of_an_op_is_none_of_its_completions)
 {
@@ -1007,6 +1034,7 @@ Suite *suite(void)
 	TCase *choice = ADD_CASE(s, "choice", test_g16_ring_is_a_dummy_on_which_calls_fail_cleanly);
 	TCase *pointers = ADD_CASE(s, "pointers", test_g16_chain_with_a_bad_vector_does_not_begin,
 				   test_g16_what_user_space_cannot_do_is_eopnotsupp,
+				   test_g16_datagram_of_no_bytes_is_no_message_and_ends_none,
 				   test_g16_message_that_bears_the_name_of_an_op_is_none_of_its_completions);
 
 	tcase_add_loop_test(choice, test_g16_ring_that_is_refused_is_replaced_and_the_reason_told, 0, N_REFUSALS);

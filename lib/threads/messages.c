@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,7 +80,15 @@ void iou__messages_enable(struct messages *messages)
 	show_that_it_runs(messages);
 }
 
-/* Whatever else somebody writes is no message. If there will be none any more (shutdown(2)), that is not told again. */
+/* There will be none any more: shutdown(2). A datagram of no bytes looks like that, too. */
+static bool has_ended(const struct messages *messages)
+{
+	struct pollfd pollfd = { .fd = messages->inbox, .events = POLLRDHUP };
+
+	return poll(&pollfd, 1, 0) != 0;
+}
+
+/* Whatever else somebody writes is no message. The end is told once. */
 bool iou__messages_take(struct messages *messages, struct cqe *message)
 {
 	while (messages->has_some) {
@@ -87,9 +96,11 @@ bool iou__messages_take(struct messages *messages, struct cqe *message)
 
 		if (n == sizeof(*message))
 			return true;
-		messages->has_some = n > 0 || (n < 0 && errno == EINTR);
-		if (n == 0)
-			iou__watches_remove_foreign(messages->watches, messages->inbox);
+		messages->has_some = n >= 0 || errno == EINTR;
+		if (n != 0 || !has_ended(messages))
+			continue;
+		messages->has_some = false;
+		iou__watches_remove_foreign(messages->watches, messages->inbox);
 	}
 	return false;
 }
