@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -891,6 +892,43 @@ PROMISE(16, message_that_bears_the_name_of_an_op_is_none_of_its_completions)
 }
 END_TEST
 
+/* poll(2) refuses to look then. */
+static void wait_without_limit(struct findings *findings, const void *data)
+{
+	iou_t *iou = open_with((iou_config_t){ .entries = 8, .engine = *(const unsigned *)data });
+	struct seen poll, receive;
+	struct rlimit limit;
+	char byte;
+	int fds[2];
+
+	FIND_EQ(findings, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	turn(iou);
+	FIND_EQ(findings, getrlimit(RLIMIT_NOFILE, &limit), 0);
+	FIND_EQ(findings, setrlimit(RLIMIT_NOFILE, &(struct rlimit){ .rlim_max = limit.rlim_max }), 0);
+	io_uring_prep_poll_add(take(iou, &poll), fds[0], POLLIN);
+	queue(&poll);
+	io_uring_prep_recv(take(iou, &receive), fds[0], &byte, 1, 0);
+	receive.op->sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	queue(&receive);
+	FIND_EQ(findings, iou_run_once(iou, &(struct timespec){ .tv_nsec = MS }), 0);
+	FIND_EQ(findings, write(fds[1], "x", 1), 1);
+	FIND_EQ(findings, iou_run(iou), 0);
+	FIND_EQ(findings, poll.result, POLLIN);
+	FIND_EQ(findings, receive.result, 1);
+	io_uring_prep_poll_add(take(iou, &poll), fds[0], POLLIN | POLLOUT);
+	queue(&poll);
+	FIND_EQ(findings, iou_run(iou), 0);
+	FIND_EQ(findings, poll.result, POLLOUT);
+	FIND_EQ(findings, setrlimit(RLIMIT_NOFILE, &limit), 0);
+	FIND(findings, !iou_free(iou));
+}
+
+START_TEST(test_g16_readiness_is_waited_for_where_no_descriptors_may_be_opened)
+{
+	in_child(wait_without_limit, &both_engines[_i]);
+}
+END_TEST
+
 /* As in the kernel what is wrong with one is found before the first begins. */
 PROMISE(16, chain_with_a_bad_vector_does_not_begin)
 {
@@ -1043,6 +1081,7 @@ Suite *suite(void)
 				  test_g16_results_of_workers_are_told_when_the_owner_has_gone,
 				  test_g16_file_that_a_worker_has_opened_is_not_left_when_the_owner_has_gone,
 				  test_g16_reads_of_a_file_by_workers_and_by_the_loop_share_a_group_of_buffers);
+	tcase_add_loop_test(choice, test_g16_readiness_is_waited_for_where_no_descriptors_may_be_opened, 0, 2);
 	tcase_add_loop_test(workers, test_g16_child_by_descriptor_is_waited_for_unless_that_does_not_block, 0, 2);
 	/* Memcheck minds bad pointers, and does not know futex_waitv(2). */
 	if (!RUNNING_ON_VALGRIND) {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,11 +18,42 @@
 #include "opcodes.h"
 #include "peek.h"
 
+/* As far as that goes: of an end it tells as of something to read. */
+static int look_by_select(struct pollfd *pollfd)
+{
+	int fd = pollfd->fd;
+	fd_set in, out, urgent;
+	short revents = 0;
+
+	FD_ZERO(&in);
+	FD_ZERO(&out);
+	FD_ZERO(&urgent);
+	FD_SET(fd, &in);
+	FD_SET(fd, &out);
+	FD_SET(fd, &urgent);
+	if (select(fd + 1, &in, &out, &urgent, &(struct timeval){ 0 }) < 0)
+		return -1;
+	revents |= FD_ISSET(fd, &in) ? POLLIN | POLLRDNORM : 0;
+	revents |= FD_ISSET(fd, &out) ? POLLOUT | POLLWRNORM : 0;
+	revents |= FD_ISSET(fd, &urgent) ? POLLPRI : 0;
+	pollfd->revents = (short)(revents & pollfd->events);
+	return pollfd->revents != 0;
+}
+
+/* poll(2) of one descriptor. It refuses to look at more than may be opened, and with an RLIMIT_NOFILE of 0 at any. */
+static int look_at(struct pollfd *pollfd)
+{
+	int n = poll(pollfd, 1, 0);
+	bool is_refused = n < 0 && errno == EINVAL;
+
+	return is_refused && pollfd->fd >= 0 && pollfd->fd < FD_SETSIZE ? look_by_select(pollfd) : n;
+}
+
 bool iou__is_ready(int fd, uint32_t events)
 {
 	struct pollfd pollfd = { .fd = fd, .events = (short)events };
 
-	return poll(&pollfd, 1, 0) != 0;
+	return look_at(&pollfd) != 0;
 }
 
 enum outcome iou__watch_or_again(struct request *request, uint32_t events)
@@ -50,7 +82,7 @@ static uint32_t events_of(const struct request *request)
 	return (request->sqe.poll32_events & 0xffff & ~(uint32_t)(EPOLLET | EPOLLONESHOT)) | ALWAYS;
 }
 
-/* What is there now, or -errno. */
+/* What is there now, as far as can be told, or -errno. */
 static int look(const struct request *request)
 {
 	struct pollfd pollfd = { .fd = request->sqe.fd, .events = (short)events_of(request) };
@@ -58,9 +90,9 @@ static int look(const struct request *request)
 
 	if (pollfd.fd < 0)
 		return -EBADF;
-	n = poll(&pollfd, 1, 0);
+	n = look_at(&pollfd);
 	if (n < 0)
-		return -errno;
+		return errno == EINVAL ? 0 : -errno;
 	return pollfd.revents & POLLNVAL ? -EBADF : pollfd.revents;
 }
 
