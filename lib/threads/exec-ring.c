@@ -172,12 +172,13 @@ static bool is_same_file(int fd, int other)
 	return fd == other || syscall(SYS_kcmp, us, us, KCMP_FILE, (unsigned long)fd, (unsigned long)other) == 0;
 }
 
-/* An index is no descriptor. */
+/* An index is no descriptor. One that has failed and waits for room in the CQ may have no opcode. */
 static bool is_of_file(const struct request *request, int fd)
 {
 	bool has_index = request->sqe.flags & IOSQE_FIXED_FILE && !request->file;
+	bool takes_file = request->opcode && request->opcode->flags & TAKES_FILE;
 
-	return request->opcode->flags & TAKES_FILE && !has_index && is_same_file(request->sqe.fd, fd);
+	return takes_file && !has_index && is_same_file(request->sqe.fd, fd);
 }
 
 /* Whether this one is meant. */
