@@ -105,7 +105,8 @@ size_t iou__exec_length(const struct request *request);
 /*
  * connect(2), accept(2) and splice(2) have no flag to say that they must not block on a socket; only the socket has. So
  * it is set around the call, where it is not set anyway. Others who use the same open socket at this very moment may
- * see it. For the loop thread alone: two who did so at a time would undo each other's.
+ * see it. For loop threads alone, so that an instance never has two at it at a time; instances that share an open socket
+ * may undo each other's: then one call may block after all, or the socket be left so that it does not block.
  */
 int iou__exec_set_nonblock(int fd);
 void iou__exec_restore(int fd, int flags);
