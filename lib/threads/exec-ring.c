@@ -269,11 +269,14 @@ int iou__check_poll_remove(struct request *request)
 /* How often it tells stays as it was. It waits anew for what it is to wait for now, and finds what is there already. */
 static void update(struct request *poll, const struct io_uring_sqe *sqe)
 {
+	uint32_t events =
+		(iou__poll_events(poll->sqe.poll32_events) & ~EVENTS) | (iou__poll_events(sqe->poll32_events) & EVENTS);
+
 	if (poll->place == AT_WATCH)
 		iou__watches_remove(&poll->threads->watches, poll);
 	else
 		iou__queue_remove(&poll->node);
-	poll->sqe.poll32_events = (poll->sqe.poll32_events & ~EVENTS) | (sqe->poll32_events & EVENTS);
+	poll->sqe.poll32_events = iou__poll_events(events);
 	poll->revents = 0;
 	poll->was_watched = false;
 	iou__requests_make_ready(poll);

@@ -79,7 +79,7 @@ int iou__check_poll(struct request *request)
 
 static uint32_t events_of(const struct request *request)
 {
-	return (request->sqe.poll32_events & 0xffff & ~(uint32_t)(EPOLLET | EPOLLONESHOT)) | ALWAYS;
+	return (iou__poll_events(request->sqe.poll32_events) & 0xffff) | ALWAYS;
 }
 
 /* What is there now, as far as can be told, or -errno. */
@@ -131,7 +131,7 @@ enum outcome iou__exec_poll(struct request *request)
 {
 	if (request->is_unwatchable)
 		return poll_unwatchable(request);
-	if (request->sqe.len & IORING_POLL_ADD_MULTI && !(request->sqe.poll32_events & EPOLLONESHOT))
+	if (request->sqe.len & IORING_POLL_ADD_MULTI && !(iou__poll_events(request->sqe.poll32_events) & EPOLLONESHOT))
 		return poll_again_and_again(request);
 	if (request->revents & events_of(request))
 		return iou__done_as(request, (int)(request->revents & events_of(request)));

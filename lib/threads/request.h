@@ -177,6 +177,16 @@ static inline enum outcome iou__to_worker(struct request *request, bool is_bound
 /* Readiness is waited for before the first attempt, and before a buffer is taken. */
 bool iou__waits_first(const struct request *request);
 
+/* The events of a poll, or to be put there: on big-endian machines the halves are the other way round. */
+static inline uint32_t iou__poll_events(uint32_t poll32_events)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	return poll32_events << 16 | poll32_events >> 16;
+#else
+	return poll32_events;
+#endif
+}
+
 /* What addresses in an SQE point to. */
 static inline void *iou__pointer(__u64 address)
 {
