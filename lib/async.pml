@@ -2,8 +2,11 @@
 /*
  * A model of how workers fall asleep and are woken (async.c, jobs.c), for spin. Each atomic operation of the code is one
  * step here, under the name of the function that makes it. A job is short, or does not end before all of its round have
- * begun: where one waits for such a job while a worker sleeps, nothing goes on. tests/test-model.sh verifies it, and that
- * spin refutes each mutant:
+ * begun: where one waits for such a job while a worker sleeps, nothing goes on.
+ *
+ * Memory is sequentially consistent, as are `turn` and `n_asleep` in the code; that a job has been finished may be seen
+ * late there, and then one is woken for nothing. Left out: laps of the ring and its successors, withdrawal, how workers
+ * are started. tests/test-model.sh verifies it, and that spin refutes each mutant:
  *
  *	-DNO_LOOK     a worker does not look for a job again after it has said that it sleeps
  *	-DLATE_WORD   it looks first and says so then

@@ -1,286 +1,402 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A model of mailbox.c and of how loop.c parks, for spin. Each atomic operation of the code is one step here, under the
- * name of the function that makes it. tests/test-model.sh verifies it, and that spin refutes each mutant:
+ * A model of how a loop that runs parks and is woken (loop.c, own.c, deliver.c, mailbox.c), and is asked to quit (post.c,
+ * internal.h), for spin. See wake.pml for what a step is, and what memory is.
  *
- *	-DNO_RECHECK  the loop does not look at quit and holds again after it has said that it sleeps
- *	-DNO_DOZE     the loop parks without having said so
- *	-DNO_WAIT     iou_free() does not wait until everybody has left
- *	-DLATE_FLAG   quit wakes first and sets its flag then; with -DQUIT_ALONE
- *	-DLATE_ENTER  a post that has to wake enters after it has filled its slot; with -DPOSTS_ALONE
- *	-DSILENT      who adds to the late mail does not wake the loop; with -DPOSTS_ALONE
- *	-DDEAF_DOZE   the loop parks while there is late mail; with -DPOSTS_ALONE
- *	-DOVERTAKE    late mail is taken before the ring is empty
- *	-DFORGET      the ring is used again while there is late mail
+ * Modelled: park() with its two looks, the order in which they look; `pulse`, and what takes it back; posts, holds, quit
+ * from two threads; the poll on the eventfd that the ring has, multishot or not, with completions that come when the
+ * kernel finds the time, and (with -DPOSTS_ALONE) cancelled once with everything else; that the eventfd is lowered after
+ * the mail has been delivered; runs one after the other, and iou_free() after the last, whoever is still on the way.
  *
- * With -DQUIT_ALONE those who hold release only after the run, so that nothing but quit can end it. With -DPOSTS_ALONE
- * nobody quits, and it is the callback of each poster's last post that releases: iou_free() may begin while that call
- * is still returning.
+ * Left out: the late list, and that the ring of slots has an end, see mail.pml; ops, but for one completion that nobody
+ * waits for; run_once(), whose turns are these, and its timeout; the look before parking, which changes nothing; the
+ * longest wait, which would hide what is lost; iou_free() in a callback; a loop that is not the library's, see fd.pml.
+ *
+ * With -DQUIT_ALONE nobody releases, so that nothing but quit can end a run, and there is a run for each quit that has
+ * not ended one. With -DPOSTS_ALONE nobody quits, and it is the callback of each poster's last post that releases:
+ * iou_free() may begin while that call is still returning.
+ * Mutants that spin has to refute:
+ *
+ *	-DNO_RECHECK   the loop does not look at quit and holds again after it has said that it sleeps
+ *	-DNO_DOZE      the loop parks without having said so
+ *	-DMAIL_FIRST   it looks for mail before it looks at the holds
+ *	-DLOWER_LATE   it lowers the eventfd after it has said that it sleeps
+ *	-DNO_WAIT      iou_free() does not wait until everybody has left
+ *	-DNOT_FILLED   it does not wait until what has been reserved is full
+ *	-DINSIDE_FIRST  it looks whether anybody is inside before it looks whether all is full
+ *	-DLATE_ENTER   a post that has to wake enters after it has filled its slot
+ *	-DLATE_FLAG    quit wakes first and sets its flag then; with -DQUIT_ALONE
+ *	-DLATE_STIR    quit wakes before it stirs; with -DQUIT_ALONE
+ *	-DSTIR_FIRST   quit stirs before it has set its flag; with -DQUIT_ALONE
+ *	-DHASTY_CALM   the loop does not look for another quit after it has calmed; with -DQUIT_ALONE
+ *	-DNO_FORGET    it does not watch the eventfd again where the poll has ended; with -DPOSTS_ALONE
+ *
+ * A call begins with the reservation of a slot, or as it enters: what comes before leaves no trace.
  */
+#ifdef QUIT_ALONE
+#define N_POSTERS 1
+#define N_QUITTERS 2
+#else
 #define N_POSTERS 2
-#define N_POSTS 2
-#define N_SLOTS 2
-#define EMPTY 255
+#define N_QUITTERS 1
+#endif
+#ifndef N_POSTS
+#define N_POSTS 1
+#endif
+#define N_MAIL (N_POSTERS * N_POSTS)
 
-/* state: the position, and its flags. */
-byte n_reserved;
-bool is_asleep;
-bool is_late;
+#define TELL_KERNEL if :: is_watched -> has_to_look = true :: else fi
 
-byte slots[N_SLOTS];
+/* The ring's poll on the eventfd. */
+bool is_multishot;
+bool is_watched;	/* the poll is there */
+bool has_to_look;	/* somebody has written; the kernel has yet to look, and then to complete */
+byte n_cqes;		/* of the poll */
+bool is_last;		/* the last of them is without IORING_CQE_F_MORE, */
+bool is_cancelled;	/* and says -ECANCELED */
+bool has_message;	/* a completion of something else */
+
+#include "wake.pml"
+
+byte cells[N_MAIL + 1];	/* 0: empty; there are as many as are needed, and the next */
 byte n_taken;
-bool is_locked;
-chan late = [4] of { byte };	/* under the lock */
-chan next = [4] of { byte };	/* the loop's */
-bool eventfd;		/* readable */
+bool has_news;		/* in pulse */
 bool has_to_quit;
 byte n_held = N_POSTERS;	/* iou_hold() was called before the threads began */
-byte n_inside;
+
+/* What the program knows. */
 byte n_delivered;
 byte n_of[N_POSTERS];	/* how many of each poster's have been delivered */
-bool run_has_ended;
-bool is_freeing;
-bool is_free;		/* from here on nobody may touch anything */
+byte n_quits;		/* how many have set their flag */
 
-#define HERE assert(!is_free)
-#define HAS_MAIL (slots[n_taken % N_SLOTS] != EMPTY || len(late) > 0 || len(next) > 0)
-#define IS_EMPTIED (n_reserved == n_taken)
+#define HAS_MAIL (cells[n_taken] != 0)
+#define HAS_CQE (n_cqes > 0 || has_message)
+#define IS_EMPTIED (POSITION(state) == n_taken)
 
-inline raise() { HERE; eventfd = true }
-inline enter() { atomic { HERE; n_inside++ } }
-inline leave() { atomic { HERE; n_inside-- } }
-
-/* A compare-exchange that takes ASLEEP away; whoever succeeds writes to the eventfd. */
-inline wake() {
-	has_won = false;
-	atomic { HERE; if :: is_asleep -> is_asleep = false; has_won = true :: else fi }
-	if :: has_won -> raise() :: else fi
-}
-
-#ifdef FORGET
-#define REFUSED (n_reserved - n_taken == N_SLOTS)
-#else
-#define REFUSED (is_late || n_reserved - n_taken == N_SLOTS)
-#endif
-
-/* What is handed over says who it is from, and which of theirs it is. */
-inline put(what) {
-	is_put = false;
-	do
-	:: is_put -> break
-	:: else ->
-		/* reserve() */
-		has_slot = false;
-		was_asleep = false;
-		atomic {
-			HERE;
-			if
-			:: !REFUSED ->
-				has_slot = true;
-				slot = n_reserved % N_SLOTS;
-				n_reserved++;
-				was_asleep = is_asleep;
-				is_asleep = false
-			:: else
-			fi
-		};
-		if
-		:: has_slot && was_asleep ->
-			/* fill_and_wake() */
-#ifdef LATE_ENTER
-			atomic { HERE; assert(slots[slot] == EMPTY); slots[slot] = what };
-			enter();
-#else
-			enter();
-			atomic { HERE; assert(slots[slot] == EMPTY); slots[slot] = what };
-#endif
-			raise();
-			leave();
-			is_put = true
-		:: has_slot && !was_asleep ->
-			atomic { HERE; assert(slots[slot] == EMPTY); slots[slot] = what };
-			is_put = true
-		:: else ->
-			/* put_late() */
-			enter();
-			atomic { HERE; !is_locked -> is_locked = true };
-			if
-			:: is_late || n_reserved - n_taken == N_SLOTS ->
-				is_late = true;
-				late!what;
-				is_put = true
-			:: else
-			fi;
-			is_locked = false;
-#ifndef SILENT
-			if :: is_put -> wake() :: else fi;
-#endif
-			leave()
-		fi
-	od
+inline fill(what) {
+	d_step { HERE; assert(!cells[slot]); cells[slot] = what + 1; slot = 0 }
 }
 
 /* Holds, posts, and last of all releases. */
 proctype poster(byte me) {
 	byte i, slot;
-	bool is_put, has_slot, was_asleep, has_won, is_last;
+	bool was_asleep, is_zero;
 	for (i : 0 .. N_POSTS - 1) {
-		put(me * N_POSTS + i)
-	}
-#ifdef QUIT_ALONE
-	run_has_ended;
-#endif
-#ifndef POSTS_ALONE
-	enter();
-	is_last = false;
-	atomic { HERE; n_held--; is_last = (n_held == 0) }
-	if :: is_last -> wake() :: else fi
-	leave()
-#endif
-}
-
-/* A call that begins after iou_free() began is the caller's error. */
-proctype quitter() {
-	bool may, has_won;
-	atomic { if :: !is_freeing -> may = true; n_inside++ :: else fi }
-	if
-	:: may ->
-#ifdef LATE_FLAG
-		wake();
-		HERE; has_to_quit = true;
-#else
-		HERE; has_to_quit = true;
-		wake();
-#endif
-		leave()
-	:: else
-	fi
-}
-
-inline deliver(what) {
-	/* In the order in which each posted. */
-	assert(what % N_POSTS == n_of[what / N_POSTS]);
-	n_of[what / N_POSTS]++;
-	n_delivered++;
-#ifdef POSTS_ALONE
-	if :: n_of[what / N_POSTS] == N_POSTS -> n_held-- :: else fi
-#endif
-}
-
-/* One, if there is any: the late mail that was taken, what is in the ring, then what is late now. */
-inline take() {
-	if
-	:: len(next) > 0 -> atomic { next?what; deliver(what) }
-	:: len(next) == 0 && slots[n_taken % N_SLOTS] != EMPTY ->
+		/* reserve() */
 		atomic {
-			what = slots[n_taken % N_SLOTS];
-			slots[n_taken % N_SLOTS] = EMPTY;
-			deliver(what)
+			if
+			:: is_freeing -> break
+			:: else ->
+				HERE;
+				was_asleep = (state & ASLEEP) != 0;
+				slot = POSITION(state);
+				state = (state + ONE) & ~ASLEEP
+			fi
 		};
-		n_taken++
-	:: len(next) == 0 && slots[n_taken % N_SLOTS] == EMPTY && len(late) > 0 ->
-		/* take_late() */
-#ifndef OVERTAKE
-		(slots[n_taken % N_SLOTS] != EMPTY || IS_EMPTIED);
-#endif
-		atomic { !is_locked -> is_locked = true };
 		if
-#ifdef OVERTAKE
-		:: true ->
+		:: was_asleep ->
+			/* fill_and_wake() */
+			was_asleep = false;
+#ifdef LATE_ENTER
+			fill(me * N_POSTS + i);
+			enter();
 #else
-		:: IS_EMPTIED ->
+			enter();
+			fill(me * N_POSTS + i);
 #endif
-			do
-			:: atomic { len(late) > 0 -> late?what; next!what }
-			:: len(late) == 0 -> break
-			od;
-			is_late = false
-#ifndef OVERTAKE
-		:: else
+			raise();
+			leave()
+		:: else -> fill(me * N_POSTS + i)
+		fi
+	};
+#if !defined(POSTS_ALONE) && !defined(QUIT_ALONE)
+	/* iou_release() */
+	atomic { if :: is_freeing -> goto end :: else -> HERE; n_inside++ fi };
+	d_step { HERE; n_held--; is_zero = (n_held == 0) };
+	if :: is_zero -> is_zero = false; wake() :: else fi;
+	leave();
 #endif
-		fi;
-		is_locked = false
+end:	skip
+}
+
+inline stir() { d_step { HERE; has_news = true } }
+inline set_flag() { d_step { HERE; has_to_quit = true; n_quits++ } }
+
+/* iou_quit() */
+proctype quitter() {
+	bool was_asleep;
+	atomic { if :: is_freeing -> goto end :: else -> HERE; n_inside++ fi };
+#if defined(LATE_FLAG)
+	stir();
+	wake();
+	set_flag();
+#elif defined(LATE_STIR)
+	set_flag();
+	wake();
+	stir();
+#elif defined(STIR_FIRST)
+	stir();
+	set_flag();
+	wake();
+#else
+	set_flag();
+	stir();
+	wake();
+#endif
+	leave();
+end:	skip
+}
+
+/* The kernel: a completion of the poll if the eventfd is readable, and one of something else at any time. */
+inline complete() {
+	n_cqes++;
+	if :: !is_multishot -> is_watched = false; is_last = true :: else fi
+}
+
+proctype kernel() {
+	bool can_send = true;
+#ifdef POSTS_ALONE
+	bool can_cancel = true;
+#endif
+end:	do
+	:: d_step {
+		has_to_look -> has_to_look = false;
+		if :: eventfd && is_watched -> complete() :: else fi
+	   }
+	:: d_step { can_send -> can_send = false; has_message = true }
+#ifdef POSTS_ALONE
+	:: d_step {
+		can_cancel && is_watched -> can_cancel = false;
+		is_watched = false;
+		has_to_look = false;
+		n_cqes++;
+		is_last = true;
+		is_cancelled = true
+	   }
+#endif
+	od
+}
+
+/* In the order in which each posted. */
+inline deliver_mail() {
+	what = cells[n_taken];
+	if
+	:: what ->
+		cells[n_taken] = 0;
+		n_taken++;
+		d_step {
+			what--;
+			assert(what % N_POSTS == n_of[what / N_POSTS]);
+			n_of[what / N_POSTS]++;
+			n_delivered++;
+#ifdef POSTS_ALONE
+			if :: n_of[what / N_POSTS] == N_POSTS -> n_held-- :: else fi;
+#endif
+			what = 0
+		}
 	:: else
 	fi
 }
 
-/* The loop thread: a run, then iou_free(). */
-active proctype loop() {
-	bool parks, has_io = true; /* something else wakes it, once */
-	byte what;
-	slots[0] = EMPTY;
-	slots[1] = EMPTY;
-	run poster(0);
-	run poster(1);
-#ifndef POSTS_ALONE
-	run quitter();
-#endif
+/* wake_completed(): what is the last is so for who looks at it now, too. */
+inline deliver_cqes() {
 	do
-	:: has_to_quit -> break
-	:: else ->
-		/* iou__is_pending(): first the holds */
-		if
-		:: n_held == 0 ->
-			if :: !HAS_MAIL -> break :: else fi
-		:: else
-		fi;
-		/* park() */
-		parks = false;
-#ifdef NO_DOZE
-		parks = IS_EMPTIED && !is_late && len(next) == 0;
-#else
-		if
-		:: HAS_MAIL
-		:: else ->
-			atomic {
-				if
-#ifdef DEAF_DOZE
-				:: IS_EMPTIED && len(next) == 0 -> is_asleep = true; parks = true
-#else
-				:: IS_EMPTIED && !is_late && len(next) == 0 -> is_asleep = true; parks = true
-#endif
-				:: else
-				fi
-			};
-			/* Who has reserved a slot is waited for. */
-			if :: !parks -> HAS_MAIL :: else fi
-		fi;
-#endif
-#ifndef NO_RECHECK
-		if
-		:: parks && (has_to_quit || n_held == 0) -> parks = false
-		:: else
-		fi;
-#endif
-		/* the engine's enter(), which also lowers the eventfd */
-		if
-		:: parks ->
+	:: n > 0 ->
+		d_step {
+			n--;
+			n_cqes--;
+			has_failed = false;
 			if
-			:: eventfd -> eventfd = false
-#ifdef POSTS_ALONE
-			:: has_io -> has_io = false
+			:: n_cqes == 0 && is_last ->
+				is_last = false;
+#ifndef NO_FORGET
+				is_wake_armed = false;
 #endif
+				has_failed = is_cancelled;
+				is_cancelled = false
+			:: else
 			fi
-		:: else
-		fi;
-		is_asleep = false; /* rouse() */
-		take()
-	od;
-	run_has_ended = true;
-
-	/*
-	 * A thread that holds makes its calls before iou_free() begins, or is in error. Where quit has ended the run
-	 * the program waits for its threads here, by means of its own.
-	 */
-	n_held == 0;
-	is_freeing = true;
-#ifndef NO_WAIT
-	n_inside == 0;
+		};
+#ifndef LOWER_LATE
+		if :: has_failed -> has_failed = false :: else -> lower() fi
+#else
+		has_failed = false
 #endif
-	do
-	:: HAS_MAIL -> take()
 	:: else -> break
 	od;
-	assert(n_delivered == N_POSTERS * N_POSTS);
+	has_message = false
+}
+
+/* iou__has_to_stop() */
+inline look_whether_to_stop() {
+	stops = has_news;
+	if :: stops -> stops = has_to_quit :: else fi
+}
+
+/* iou__is_pending() */
+inline look_whether_pending() {
+#ifdef MAIL_FIRST
+	is_pending = HAS_MAIL;
+	if :: !is_pending -> is_pending = (n_held > 0) :: else fi
+#else
+	is_pending = (n_held > 0);
+	if :: !is_pending -> is_pending = HAS_MAIL :: else fi
+#endif
+}
+
+inline park() {
+	parks = !HAS_CQE;
+	if :: parks -> parks = !HAS_MAIL :: else fi;
+	if
+	:: parks ->
+		/* iou__own_arm_wake() */
+		if :: !is_wake_armed -> is_wake_armed = true; is_staged = true :: else fi;
+		/* iou__mailbox_doze() */
+#ifdef NO_DOZE
+		parks = IS_EMPTIED;
+#else
+		say_asleep(IS_EMPTIED);
+#endif
+		if
+		:: !parks -> HAS_MAIL
+		:: else ->
+#ifndef NO_RECHECK
+			look_whether_to_stop();
+			look_whether_pending();
+			if
+			:: stops || !is_pending -> rouse(); parks = false
+			:: else
+			fi;
+			d_step { stops = false; is_pending = false }
+#else
+			skip
+#endif
+		fi
+	:: else
+	fi
+}
+
+/* The engine's: submit what is staged, and wait. */
+inline engine_enter() {
+	if
+	:: is_staged ->
+		d_step {
+			is_staged = false;
+			is_watched = true;
+			if :: eventfd -> complete() :: else fi
+		}
+	:: else
+	fi;
+	if :: parks -> HAS_CQE :: else fi
+}
+
+/* A turn: submit_and_wait(), and deliver(). */
+inline turn() {
+	park();
+#ifdef LOWER_LATE
+	lower();
+#endif
+	engine_enter();
+	if :: parks -> rouse(); parks = false :: else fi;
+	n = n_cqes;
+	deliver_mail();
+	look_whether_to_stop();
+	if :: !stops -> deliver_cqes() :: else fi;
+	d_step { n = 0; stops = false }
+}
+
+/* iou_run() */
+inline a_run() {
+	do
+	:: look_whether_to_stop();
+		if :: stops -> stops = false; break :: else fi;
+		is_pending = HAS_CQE;
+		if :: !is_pending -> look_whether_pending() :: else fi;
+		if
+		:: !is_pending ->
+			/* Who has posted and then released has been heard. */
+			assert(n_held > 0 || n_delivered == N_MAIL);
+			break
+		:: else -> is_pending = false
+		fi;
+		turn()
+	od;
+	/* end_run() */
+	if
+	:: has_to_quit ->
+		has_to_quit = false;
+		/* iou__calm() */
+		has_news = false;
+#ifndef HASTY_CALM
+		if :: has_to_quit -> has_news = true :: else fi
+#endif
+	:: else
+	fi
+}
+
+inline is_filled() {
+	d_step {
+		n = n_taken;
+		do
+		:: n != POSITION(state) && cells[n] -> n++
+		:: else -> break
+		od;
+		is_all_full = (n == POSITION(state));
+		n = 0
+	}
+}
+
+inline wait_until_left() {
+	do
+	:: is_all_full -> break
+	:: else ->
+#ifdef INSIDE_FIRST
+		n_inside == 0;
+		is_filled()
+#else
+		is_filled();
+#ifdef NOT_FILLED
+		is_all_full = true;
+#endif
+#ifndef NO_WAIT
+		if :: n_inside == 0 :: else -> is_all_full = false fi
+#endif
+#endif
+	od
+}
+
+/* The loop thread: a run, or as many as there are quits for, then iou_free(). */
+active proctype loop() {
+	byte what, n;
+	bool parks, stops, has_failed, is_pending, is_wake_armed, is_staged, is_all_full;
+	atomic {
+		if :: is_multishot = true :: true fi;
+		run poster(0);
+#ifdef QUIT_ALONE
+		run quitter();
+#else
+		run poster(1);
+#endif
+#ifndef POSTS_ALONE
+		run quitter();
+#endif
+		run kernel()
+	};
+#ifdef QUIT_ALONE
+	do
+	:: atomic { n_quits == N_QUITTERS && !has_to_quit -> break }
+	:: else -> a_run()
+	od;
+#else
+	a_run();
+#endif
+	is_freeing = true;
+	/* end(), and deliver_the_last() */
+	close();
+	wait_until_left();
+	do
+	:: HAS_MAIL -> deliver_mail()
+	:: else -> break
+	od;
 	is_free = true
 }
