@@ -77,9 +77,10 @@ static bool is_filled(const struct mailbox *mailbox)
 	return at == end;
 }
 
+/* The slots first: who has to wake the loop enters before it fills its own. */
 void iou__mailbox_wait_until_left(struct mailbox *mailbox)
 {
-	for (unsigned i = 0; atomic_load(&mailbox->n_inside) || !is_filled(mailbox); i++)
+	for (unsigned i = 0; !is_filled(mailbox) || atomic_load(&mailbox->n_inside); i++)
 		iou__mail_make_way(i);
 }
 

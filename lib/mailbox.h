@@ -36,8 +36,9 @@
  *
  * `n_inside` counts the calls that are in the library and not on the loop thread's behalf: it is the first and the
  * last thing that they touch, so when the loop thread finds it zero, none of them will touch the instance again. A
- * post that does not have to wake does without: filling its slot is the last that it does, and it touches nothing
- * before it has reserved, which the loop sees. One that has to wake enters before it fills its slot.
+ * post that does not have to wake does without: filling its slot is the last that it does, and that it has reserved
+ * one the loop sees. One that has to wake enters before it fills its slot, so the loop looks at the slots first, and
+ * at `n_inside` when all are full. Before it has reserved a post keeps nothing: its caller's hold does.
  *
  * A program that closes the eventfd breaks this. Whoever notices says so in `is_deaf`, and from then on the loop
  * looks for mail by itself.
