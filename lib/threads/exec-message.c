@@ -25,12 +25,33 @@ static int check_name(__u64 address, size_t length)
 	return address && length ? iou__peek(address, &name, length < sizeof(name) ? length : sizeof(name)) : 0;
 }
 
-/* A provided buffer takes the place of a vector's, which is none or one. */
+/* The vector in whose place a provided buffer comes has none or one. */
 static int check_selection(const struct msghdr *header)
 {
 	if (header->msg_iovlen > 1)
 		return -EINVAL;
 	return header->msg_iovlen ? iou__check_selection((__u64)(uintptr_t)header->msg_iov) : 0;
+}
+
+int iou__message_overhead(const struct msghdr *header)
+{
+	int sum = (int)sizeof(struct io_uring_recvmsg_out);
+
+	if ((int)header->msg_namelen < 0 || __builtin_add_overflow(sum, (int)header->msg_namelen, &sum) ||
+	    __builtin_add_overflow(sum, header->msg_controllen, &sum))
+		return -EOVERFLOW;
+	return sum;
+}
+
+/* A provided buffer takes the place of the vector; again and again it has to have room for what goes ahead, too. */
+static int check_selected(const struct request *request, const struct msghdr *header)
+{
+	int r = check_selection(header);
+	bool is_multishot = request->sqe.opcode == IORING_OP_RECVMSG && request->sqe.ioprio & IORING_RECV_MULTISHOT;
+
+	if (r == 0 && is_multishot)
+		r = iou__message_overhead(header);
+	return r < 0 ? r : 0;
 }
 
 /* The kernel reads a message's header before the request begins; see iou__check_vector(). */
@@ -49,7 +70,7 @@ static int check_header(const struct request *request)
 	if (header.msg_iovlen > IOV_MAX)
 		return -EMSGSIZE;
 	if (selects)
-		return check_selection(&header);
+		return check_selected(request, &header);
 	if (request->sqe.ioprio & IORING_RECVSEND_FIXED_BUF && request->sqe.opcode == IORING_OP_SENDMSG_ZC)
 		return iou__check_fixed_iovecs((__u64)(uintptr_t)header.msg_iov, header.msg_iovlen);
 	return iou__check_iovecs((__u64)(uintptr_t)header.msg_iov, header.msg_iovlen, -EMSGSIZE);

@@ -26,6 +26,12 @@ bool iou__message_has_header(const struct request *request);
 /* Before the request begins: 0 or -errno. */
 int iou__message_check(const struct request *request);
 
+/*
+ * How much is ahead of the payload in the buffer of a multishot receive: a header of its own, and room for the name and the
+ * control data. -EOVERFLOW: more than the kernel counts, which is up to INT_MAX.
+ */
+int iou__message_overhead(const struct msghdr *header);
+
 /* MSG_*: what the program has asked for, without blocking. */
 int iou__message_flags(const struct request *request);
 

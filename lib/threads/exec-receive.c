@@ -154,9 +154,11 @@ static enum outcome receive_message_multishot(struct request *request)
 	r = iou__peek(request->sqe.addr, &wanted, sizeof(wanted));
 	if (r == 0)
 		r = select_length(request, &wanted, &length);
+	if (r == 0)
+		r = iou__message_overhead(&wanted); /* again: it may be another header by now */
 	if (r < 0)
 		return iou__done_as(request, r);
-	before = sizeof(out) + wanted.msg_namelen + wanted.msg_controllen;
+	before = (size_t)r;
 	if (before > length)
 		return refuse_buffer(request);
 
