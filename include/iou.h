@@ -186,6 +186,10 @@ typedef struct iou_op_t {
  *     no other wake-up does, and it ends with -EAGAIN if the word changes. With a mask other than
  *     FUTEX_BITSET_MATCH_ANY there is no thread: only such ops wake it, and the word is looked at from time to time
  *     (-EAGAIN). At most 127 futexes at a time (-EOPNOTSUPP);
+ *   - while a blocking socket is accepted from, connected or spliced, its open file has O_NONBLOCK set, which others that
+ *     use it may see. Instances take turns at that (F_OFD_SETLK of fcntl(2)); where the kernel has no such locks, one
+ *     that accepts from a listener that another one has in use may sleep there until the next connection: set O_NONBLOCK
+ *     on such listeners;
  *   - timeouts on clocks other than CLOCK_MONOTONIC do not notice that the clock is set while they wait;
  *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels), if somebody else empties the
  *     device at that very moment, keeps its thread, and iou_free() with it, until there is more to read.

@@ -2,7 +2,11 @@
 /* G16: the threads engine keeps to the bounds of memory, time and counts that the kernel keeps to. */
 #include "promises.h"
 
+#include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #define GROUP 6
 #define N_BUFFERS 4
@@ -63,6 +67,161 @@ PROMISE(16, header_of_a_multishot_receive_does_not_overflow)
 }
 END_TEST
 
+/* Loops that accept at one listener, which blocks. */
+
+enum { N_LOOPS = 3, N_ROUNDS = 10, PATIENCE_S = 20 };
+
+static struct loop {
+	int engine, listener;
+	iou_t *iou;
+	sem_t has_begun, has_answered;
+	iou_op_t *accept;
+} loops[N_LOOPS];
+
+static bool is_blocking(int fd)
+{
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+static atomic_int n_inside, n_blocking;
+
+static void sleep_ms(long n)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = n * 1000000 }, NULL);
+}
+
+/*
+ * The library's, as it is a shared one: whoever comes first stays for a while, so that others may come, and these stay until
+ * that one has left, and would block.
+ */
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	bool is_first = atomic_fetch_add(&n_inside, 1) == 0;
+	int r;
+
+	for (int i = 0; i < 5 && (is_first ? n_inside < 2 : !is_blocking(fd)); i++)
+		sleep_ms(1);
+	if (is_blocking(fd)) {
+		n_blocking++;
+		r = -1;
+		errno = EAGAIN;
+	} else {
+		r = (int)syscall(SYS_accept4, fd, address, length, flags);
+	}
+	n_inside--;
+	return r;
+}
+
+static int close_accepted(void *data)
+{
+	struct loop *loop = data;
+
+	if (loop->accept->result >= 0)
+		close(loop->accept->result);
+	loop->accept = NULL;
+	return 0;
+}
+
+/* As the next round begins. */
+static int accept_again(void *data)
+{
+	struct loop *loop = data;
+
+	if (loop->accept)
+		return 0;
+	loop->accept = iou_op_new(loop->iou);
+	io_uring_prep_accept(loop->accept->sqe, loop->listener, NULL, NULL, 0);
+	iou_op_queue(loop->iou, loop->accept, close_accepted, loop);
+	return 0;
+}
+
+static int do_nothing(void *data)
+{
+	(void)data;
+	return 0;
+}
+
+static int answer(void *data)
+{
+	return sem_post(data);
+}
+
+static void *run_loop(void *data)
+{
+	struct loop *loop = data;
+	iou_config_t config = { .size = sizeof(config), .entries = 8, .engine = (uint32_t)loop->engine };
+
+	loop->iou = iou_new_with(&config);
+	iou_hold(loop->iou);
+	iou_post(loop->iou, answer, &loop->has_begun);
+	iou_run(loop->iou);
+	iou_free(loop->iou);
+	return NULL;
+}
+
+static void connect_and_close(const struct sockaddr_in *address)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger)),
+			 0);
+	ck_assert_int_eq(connect(fd, (const struct sockaddr *)address, sizeof(*address)), 0);
+	close(fd);
+}
+
+/* Nobody connects any more: a loop that sleeps in accept(2) does not wake up. */
+static void expect_answers(int (*cb)(void *))
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_S;
+	for (int i = 0; i < N_LOOPS; i++) {
+		ck_assert_int_eq(iou_post(loops[i].iou, cb, &loops[i]), 0);
+		ck_assert_int_eq(iou_post(loops[i].iou, answer, &loops[i].has_answered), 0);
+	}
+	for (int i = 0; i < N_LOOPS; i++)
+		ck_assert_int_eq(sem_timedwait(&loops[i].has_answered, &until), 0);
+}
+
+static void share_listener(int engine)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pthread_t threads[N_LOOPS];
+
+	ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, length), 0);
+	ck_assert_int_eq(listen(listener, 128), 0);
+	ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+	for (int i = 0; i < N_LOOPS; i++) {
+		loops[i] = (struct loop){ .engine = engine, .listener = listener };
+		sem_init(&loops[i].has_begun, 0, 0);
+		sem_init(&loops[i].has_answered, 0, 0);
+		threads[i] = start_thread(run_loop, &loops[i]);
+		wait_for_sem(&loops[i].has_begun);
+	}
+	for (int i = 0; i < N_ROUNDS; i++) {
+		expect_answers(accept_again);
+		connect_and_close(&address);
+		expect_answers(do_nothing);
+	}
+	for (int i = 0; i < N_LOOPS; i++) {
+		iou_quit(loops[i].iou);
+		pthread_join(threads[i], NULL);
+	}
+	ck_assert_int_eq(n_blocking, 0);
+	ck_assert_int_eq(fcntl(listener, F_GETFL) & O_NONBLOCK, 0);
+	close(listener);
+}
+
+PROMISE(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it)
+{
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++)
+		share_listener(engine);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-bounds");
@@ -71,5 +230,6 @@ Suite *suite(void)
 	suite_add_tcase(s, tcase);
 	tcase_add_loop_test(tcase, PROMISE_TEST(16, header_of_a_multishot_receive_does_not_overflow), 0,
 			    (int)(sizeof(headers) / sizeof(headers[0])));
+	ADD_CASE(s, "blocking", PROMISE_TEST(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it));
 	return s;
 }

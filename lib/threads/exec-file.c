@@ -252,15 +252,35 @@ static ssize_t splice_once(const struct io_uring_sqe *sqe)
 		      sqe->len, flags);
 }
 
-/* Nor does what is at one end of them: a socket that takes less than the pipe has would keep a worker for ever. */
-static ssize_t splice_without_blocking(const struct io_uring_sqe *sqe)
+/* Should somebody else have been faster at an end that was ready, nothing tells when. */
+static enum outcome spliced(struct request *request, ssize_t n)
 {
-	int other = is_pipe(sqe->fd) ? sqe->splice_fd_in : sqe->fd;
-	int flags = is_pipe(other) ? -1 : iou__exec_set_nonblock(other);
-	ssize_t n = splice_once(sqe);
+	const struct io_uring_sqe *sqe = &request->sqe;
 
-	iou__exec_restore(other, flags);
-	return n;
+	/* That comes first. */
+	if (n < 0 && errno == ESPIPE && !have_access(sqe))
+		return iou__done_as(request, -EBADF);
+	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
+		return iou__done(request, n);
+	return OUT_PAUSE;
+}
+
+/* Nor does what is at one end of them: a socket that takes less than the pipe has would keep a worker for ever. */
+static enum outcome splice_without_blocking(struct request *request)
+{
+	const struct io_uring_sqe *sqe = &request->sqe;
+	int other = is_pipe(sqe->fd) ? sqe->splice_fd_in : sqe->fd, r;
+	struct nonblock nonblock;
+	ssize_t n;
+
+	if (is_pipe(other))
+		return spliced(request, splice_once(sqe));
+	r = iou__exec_set_nonblock(request, other, &nonblock);
+	if (r < 0)
+		return iou__exec_pause_or_fail(request, r);
+	n = splice_once(sqe);
+	iou__exec_restore(request, &nonblock);
+	return spliced(request, n);
 }
 
 /* The other end may be a registered file, too. */
@@ -274,11 +294,10 @@ static bool find_file_in(struct request *request)
 	return true;
 }
 
-/* Only disks are for a worker. Should somebody else have been faster at an end that was ready, nothing tells when. */
+/* Only disks are for a worker. */
 enum outcome iou__exec_splice(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	ssize_t n;
 
 	if (sqe->splice_flags & SPLICE_F_FD_IN_FIXED && !find_file_in(request))
 		return iou__done_as(request, -EBADF);
@@ -292,13 +311,7 @@ enum outcome iou__exec_splice(struct request *request)
 		if (iou__is_disk(sqe->splice_fd_in) || iou__is_disk(sqe->fd))
 			return iou__to_worker(request, true);
 	}
-	n = request->is_on_worker ? splice_once(sqe) : splice_without_blocking(sqe);
-	/* That comes first. */
-	if (n < 0 && errno == ESPIPE && !have_access(sqe))
-		return iou__done_as(request, -EBADF);
-	if (n >= 0 || errno != EAGAIN || sqe->splice_flags & SPLICE_F_NONBLOCK)
-		return iou__done(request, n);
-	return OUT_PAUSE;
+	return request->is_on_worker ? spliced(request, splice_once(sqe)) : splice_without_blocking(request);
 }
 
 enum outcome iou__exec_tee(struct request *request)

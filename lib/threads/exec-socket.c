@@ -2,14 +2,17 @@
 /* Sockets: making and connecting them. */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "completions.h"
 #include "exec.h"
 #include "opcodes.h"
 #include "peek.h"
+#include "requests.h"
 
 /* Newer than the oldest liburing. */
 #define ACCEPT_DONTWAIT (1U << 1)
@@ -69,22 +72,73 @@ enum outcome iou__exec_shutdown(struct request *request)
 	return iou__done(request, shutdown(request->sqe.fd, (int)request->sqe.len));
 }
 
-int iou__exec_set_nonblock(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
+/* Locks. */
 
-	if (flags < 0 || flags & O_NONBLOCK)
-		return flags;
-	return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -1 : flags;
+#define N_TRIES 16               /* whoever has the lock lets go of it in some microseconds, when it has a CPU */
+#define PATIENCE_NS 100000000ULL /* the length of a pause: who has it for that long is none of us */
+
+static int lock(const struct request *request, short type, off_t place)
+{
+	struct flock flock = { .l_type = type, .l_whence = SEEK_SET, .l_start = place, .l_len = 1 };
+
+	return fcntl(request->threads->watches.epoll_fd, F_OFD_SETLK, &flock) < 0 ? -errno : 0;
 }
 
-void iou__exec_restore(int fd, int flags)
+/* Where there are no such locks, or somebody has it all the time, it has to do without. */
+static int take_turn(const struct request *request, ino_t inode, struct nonblock *nonblock)
+{
+	off_t place = (off_t)(inode & INT32_MAX);
+	int r = -EAGAIN;
+
+	nonblock->place = -1;
+	for (int i = 0; i < N_TRIES && r == -EAGAIN; i++) {
+		if (i > 0)
+			sched_yield();
+		r = lock(request, F_WRLCK, place);
+	}
+	if (r == -EAGAIN && request->span < PATIENCE_NS)
+		return r;
+	if (r == 0)
+		nonblock->place = place;
+	return 0;
+}
+
+static void end_turn(const struct request *request, const struct nonblock *nonblock)
+{
+	if (nonblock->place >= 0)
+		lock(request, F_UNLCK, nonblock->place);
+}
+
+int iou__exec_set_nonblock(const struct request *request, int fd, struct nonblock *nonblock)
+{
+	struct stat stat;
+	int r = fstat(fd, &stat) < 0 ? -errno : take_turn(request, stat.st_ino, nonblock);
+
+	if (r < 0)
+		return r;
+	nonblock->fd = fd;
+	nonblock->flags = fcntl(fd, F_GETFL);
+	if (nonblock->flags >= 0 &&
+	    (nonblock->flags & O_NONBLOCK || fcntl(fd, F_SETFL, nonblock->flags | O_NONBLOCK) == 0))
+		return 0;
+	r = -errno;
+	end_turn(request, nonblock);
+	return r;
+}
+
+void iou__exec_restore(const struct request *request, const struct nonblock *nonblock)
 {
 	int saved = errno;
 
-	if (!(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags);
+	if (!(nonblock->flags & O_NONBLOCK))
+		fcntl(nonblock->fd, F_SETFL, nonblock->flags);
+	end_turn(request, nonblock);
 	errno = saved;
+}
+
+enum outcome iou__exec_pause_or_fail(struct request *request, int error)
+{
+	return error == -EAGAIN ? OUT_PAUSE : iou__done_as(request, error);
 }
 
 /* The kernel reads the address before the request begins; see iou__check_vector(). */
@@ -119,15 +173,16 @@ static enum outcome connected(struct request *request)
 enum outcome iou__exec_connect(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	int flags, r;
+	struct nonblock nonblock;
+	int r;
 
 	if (request->has_waited)
 		return connected(request);
-	flags = iou__exec_set_nonblock(sqe->fd);
-	if (flags < 0)
-		return iou__done(request, -1);
+	r = iou__exec_set_nonblock(request, sqe->fd, &nonblock);
+	if (r < 0)
+		return iou__exec_pause_or_fail(request, r);
 	r = connect(sqe->fd, iou__pointer(sqe->addr), (socklen_t)sqe->addr2);
-	iou__exec_restore(sqe->fd, flags);
+	iou__exec_restore(request, &nonblock);
 	if (r < 0 && errno == EINPROGRESS)
 		return iou__watch(request, sqe->fd, EPOLLOUT);
 	if (r < 0 && errno == EAGAIN)
@@ -212,15 +267,16 @@ static enum outcome accept_all(struct request *request)
 
 enum outcome iou__exec_accept(struct request *request)
 {
-	int fd = request->sqe.fd, flags;
+	struct nonblock nonblock;
 	enum outcome outcome;
+	int r;
 
 	if (has_to_wait_first(request))
 		return wait_first(request);
-	flags = iou__exec_set_nonblock(fd);
-	if (flags < 0)
-		return iou__done(request, -1);
+	r = iou__exec_set_nonblock(request, request->sqe.fd, &nonblock);
+	if (r < 0)
+		return iou__exec_pause_or_fail(request, r);
 	outcome = accept_all(request);
-	iou__exec_restore(fd, flags);
+	iou__exec_restore(request, &nonblock);
 	return outcome;
 }

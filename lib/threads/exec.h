@@ -103,12 +103,26 @@ void *iou__exec_memory(const struct request *request);
 size_t iou__exec_length(const struct request *request);
 
 /*
- * connect(2), accept(2) and splice(2) have no flag to say that they must not block on a socket; only the socket has. So
- * it is set around the call, where it is not set anyway. Others who use the same open socket at this very moment may
- * see it. For loop threads alone, so that an instance never has two at it at a time; instances that share an open socket
- * may undo each other's: then one call may block after all, or the socket be left so that it does not block.
+ * connect(2), accept(2) and splice(2) have no flag to say that they must not block on a socket; only its open file has. So
+ * it is set around the call, where it is not set anyway. Others of the program that use the same open file at this very
+ * moment may see it.
+ *
+ * Instances of any thread and process may have that open file in common, and one must not restore what another has found
+ * set: it would go to sleep in its call. So they take turns, by a lock that lives in the kernel and goes with its owner: an
+ * open file description's (F_OFD_SETLK). Two files of one inode that everybody has are at hand: epoll sets and their like
+ * share one, all over the machine. The place of the lock in there is the number of the socket's inode.
  */
-int iou__exec_set_nonblock(int fd);
-void iou__exec_restore(int fd, int flags);
+struct nonblock {
+	int fd;
+	int flags;   /* of the file, as they were */
+	off_t place; /* of the lock; -1: none is held */
+};
+
+/* 0; or -errno, which the other tells the end of the attempt for: -EAGAIN is that another is at it. For the loop thread. */
+int iou__exec_set_nonblock(const struct request *request, int fd, struct nonblock *nonblock);
+enum outcome iou__exec_pause_or_fail(struct request *request, int error);
+
+/* errno stays as it is. */
+void iou__exec_restore(const struct request *request, const struct nonblock *nonblock);
 
 #endif
