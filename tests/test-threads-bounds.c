@@ -2,9 +2,12 @@
 /* G16: the threads engine keeps to the bounds of memory, time and counts that the kernel keeps to. */
 #include "promises.h"
 
+#include <linux/openat2.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -222,6 +225,45 @@ PROMISE(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it)
 }
 END_TEST
 
+/* Waits that end with the instance. */
+
+#define LONGER 8 /* than the struct that headers have */
+
+PROMISE(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end)
+{
+	struct {
+		struct open_how how;
+		char zero[LONGER];
+	} longer = { .how.flags = O_RDONLY | O_CLOEXEC };
+	char directory[] = "/tmp/libiou-test-XXXXXX", path[64];
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/fifo", directory);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		struct seen opened;
+		iou_t *iou = open_engine(engine);
+
+		io_uring_prep_openat2(take(iou, &opened), AT_FDCWD, path, &longer.how);
+		opened.op->sqe->len = sizeof(longer);
+		queue(&opened);
+		turn_until_called(&opened);
+		ck_assert_int_ge(opened.result, 0);
+		ck_assert_int_eq(fcntl(opened.result, F_GETFL) & O_NONBLOCK, 0);
+		close(opened.result);
+		longer.zero[LONGER - 1] = 1;
+		io_uring_prep_openat2(take(iou, &opened), AT_FDCWD, path, &longer.how);
+		opened.op->sqe->len = sizeof(longer);
+		queue(&opened);
+		run_and_free(iou);
+		expect(&opened, -E2BIG);
+		longer.zero[LONGER - 1] = 0;
+	}
+	unlink(path);
+	rmdir(directory);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-bounds");
@@ -231,5 +273,6 @@ Suite *suite(void)
 	tcase_add_loop_test(tcase, PROMISE_TEST(16, header_of_a_multishot_receive_does_not_overflow), 0,
 			    (int)(sizeof(headers) / sizeof(headers[0])));
 	ADD_CASE(s, "blocking", PROMISE_TEST(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it));
+	ADD_CASE(s, "waits", PROMISE_TEST(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end));
 	return s;
 }

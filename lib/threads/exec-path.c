@@ -112,20 +112,20 @@ static bool can_be_cached(const struct open_how *how)
  * Opened without blocking, and blocking from then on unless the program says otherwise, as the kernel does. So a FIFO does
  * not wait for its other end, neither here nor on a worker: that might be for ever.
  */
-static enum outcome open_it(struct request *request, struct open_how how, size_t size)
+static enum outcome open_it(struct request *request, struct open_how *how, size_t size)
 {
-	bool is_nonblock = how.flags & O_NONBLOCK, is_path = how.flags & O_PATH;
+	bool is_nonblock = how->flags & O_NONBLOCK, is_path = how->flags & O_PATH;
 	int fd;
 
-	if (!request->is_on_worker && (!can_be_cached(&how) || request->sqe.flags & IOSQE_ASYNC))
+	if (!request->is_on_worker && (!can_be_cached(how) || request->sqe.flags & IOSQE_ASYNC))
 		return iou__to_worker(request, true);
 	if (!is_path)
-		how.flags |= O_NONBLOCK;
+		how->flags |= O_NONBLOCK;
 	if (request->sqe.file_index)
-		how.flags |= O_CLOEXEC;
+		how->flags |= O_CLOEXEC;
 	if (!request->is_on_worker)
-		how.resolve |= RESOLVE_CACHED;
-	fd = open_how(request, &how, size);
+		how->resolve |= RESOLVE_CACHED;
+	fd = open_how(request, how, size);
 	if (fd < 0 && !request->is_on_worker && (errno == EAGAIN || errno == EINVAL || errno == E2BIG))
 		return iou__to_worker(request, true);
 	if (fd >= 0 && !is_nonblock && !is_path)
@@ -166,29 +166,27 @@ static enum outcome open_plainly(struct request *request)
 
 enum outcome iou__exec_openat(struct request *request)
 {
-	enum outcome outcome = open_it(request, how_of(&request->sqe), sizeof(struct open_how));
+	struct open_how how = how_of(&request->sqe);
+	enum outcome outcome = open_it(request, &how, sizeof(how));
 
 	if (outcome == OUT_DONE && (request->res == -ENOSYS || request->res == -EPERM))
 		return open_plainly(request);
 	return outcome;
 }
 
-/* A struct that is longer than this library knows goes to the kernel as it is. */
+#define MAX_HOW 4096 /* the kernel takes no more than a page */
+
+/* The struct may be longer than this library knows: the rest goes to the kernel as it is. */
 enum outcome iou__exec_openat2(struct request *request)
 {
 	const struct io_uring_sqe *sqe = &request->sqe;
-	struct open_how how = { 0 };
-	int r;
+	union {
+		struct open_how how;
+		char bytes[MAX_HOW];
+	} copy = { { 0 } };
+	int r = sqe->len > sizeof(copy) ? -E2BIG : iou__peek(sqe->off, &copy, sqe->len);
 
-	if (sqe->len > sizeof(how)) {
-		if (!request->is_on_worker)
-			return iou__to_worker(request, false);
-		return iou__done(request, open_how(request, iou__pointer(sqe->off), sqe->len));
-	}
-	r = iou__peek(sqe->off, &how, sizeof(how));
-	if (r < 0)
-		return iou__done_as(request, r);
-	return open_it(request, how, sizeof(how));
+	return r < 0 ? iou__done_as(request, r) : open_it(request, &copy.how, sqe->len);
 }
 
 #define STATX_FLAGS ((unsigned)(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE))
