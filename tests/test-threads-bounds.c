@@ -6,6 +6,8 @@
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -264,6 +266,98 @@ PROMISE(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end)
 }
 END_TEST
 
+/* The kernel's own workers are interrupted. */
+static bool is_cancelled(const struct seen *seen)
+{
+	return seen->n_calls == 1 && (seen->result == -ECANCELED || seen->result == -EINTR);
+}
+
+/* The event is for one of them; the other waits, and does not keep the instance. */
+PROMISE(09, read_of_an_inotify_descriptor_that_another_empties_ends)
+{
+	char directory[] = "/tmp/libiou-test-XXXXXX", inner[64], events[2][4096];
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(inner, sizeof(inner), "%s/inner", directory);
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		struct seen reads[2];
+		int fd = inotify_init1(IN_CLOEXEC);
+		iou_t *iou = open_engine(engine);
+
+		ck_assert_int_ge(inotify_add_watch(fd, directory, IN_CREATE), 0);
+		for (int i = 0; i < 2; i++)
+			queue_read(iou, &reads[i], fd, events[i], sizeof(events[i]), 0);
+		ck_assert_int_eq(turn(iou), 0);
+		ck_assert_int_eq(mkdir(inner, 0700), 0);
+		while (!reads[0].n_calls && !reads[1].n_calls)
+			ck_assert_int_ge(iou_run_once(iou, NULL), 0);
+		ck_assert_ptr_null(iou_free(iou));
+		ck_assert(is_cancelled(&reads[0]) != is_cancelled(&reads[1]));
+		ck_assert(reads[0].result > 0 || reads[1].result > 0);
+		rmdir(inner);
+		close(fd);
+	}
+	rmdir(directory);
+}
+END_TEST
+
+/* It takes a 1, and so is ready. */
+PROMISE(09, write_to_an_eventfd_that_has_no_room_for_it_waits_without_a_worker)
+{
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		uint64_t most = UINT64_MAX - 1, five = 5;
+		struct seen writes[3];
+		int fd = eventfd(0, EFD_CLOEXEC);
+		struct iovec iov = { &five, sizeof(five) };
+		iou_t *iou = open_engine(engine);
+
+		most--;
+		put_bytes(fd, &most, sizeof(most));
+		io_uring_prep_write(take(iou, &writes[0]), fd, &five, sizeof(five), (__u64)-1);
+		queue(&writes[0]);
+		ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 50000000 }), 0);
+		ck_assert_int_eq(read(fd, &most, sizeof(most)), sizeof(most));
+		turn_until_called(&writes[0]);
+		expect(&writes[0], sizeof(five));
+		most = UINT64_MAX - 10;
+		put_bytes(fd, &most, sizeof(most));
+		io_uring_prep_write(take(iou, &writes[1]), fd, &five, sizeof(five), (__u64)-1);
+		queue(&writes[1]);
+		io_uring_prep_writev(take(iou, &writes[2]), fd, &iov, 1, (__u64)-1);
+		queue(&writes[2]);
+		ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 50000000 }), 0);
+		ck_assert_ptr_null(iou_free(iou));
+		ck_assert(is_cancelled(&writes[1]) && is_cancelled(&writes[2]));
+		close(fd);
+	}
+}
+END_TEST
+
+/* It looks like a file on a disk. */
+PROMISE(09, read_of_a_file_that_waits_for_the_kernel_waits_without_a_worker)
+{
+	static char log[65536];
+	int fd = open("/proc/kmsg", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		SKIP("/proc/kmsg is not for us");
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		struct seen reads[2];
+		iou_t *iou = open_engine(engine);
+
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+		while (read(fd, log, sizeof(log)) > 0)
+			;
+		fcntl(fd, F_SETFL, 0);
+		for (unsigned i = 0; i < 2; i++)
+			queue_read(iou, &reads[i], fd, log, sizeof(log), i ? IOSQE_ASYNC : 0);
+		ck_assert_int_ge(iou_run_once(iou, &(struct timespec){ .tv_nsec = 50000000 }), 0);
+		ck_assert_ptr_null(iou_free(iou));
+	}
+	close(fd);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-bounds");
@@ -273,6 +367,9 @@ Suite *suite(void)
 	tcase_add_loop_test(tcase, PROMISE_TEST(16, header_of_a_multishot_receive_does_not_overflow), 0,
 			    (int)(sizeof(headers) / sizeof(headers[0])));
 	ADD_CASE(s, "blocking", PROMISE_TEST(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it));
-	ADD_CASE(s, "waits", PROMISE_TEST(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end));
+	ADD_CASE(s, "waits", PROMISE_TEST(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end),
+		 PROMISE_TEST(09, read_of_an_inotify_descriptor_that_another_empties_ends),
+		 PROMISE_TEST(09, write_to_an_eventfd_that_has_no_room_for_it_waits_without_a_worker),
+		 PROMISE_TEST(09, read_of_a_file_that_waits_for_the_kernel_waits_without_a_worker));
 	return s;
 }

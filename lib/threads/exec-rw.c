@@ -16,6 +16,7 @@
 #include "nowait.h"
 #include "opcodes.h"
 #include "peek.h"
+#include "requests.h"
 
 #define MAX_MULTISHOT 32 /* the kernel's MULTISHOT_MAX_RETRY: as many in one turn */
 
@@ -195,24 +196,62 @@ static ssize_t transfer_once(struct request *request, bool is_vectored, transfer
 	return n;
 }
 
+/* One that may wait for ever is at this already: what is there may be all for that one. */
+static bool has_rival(const struct request *request, uint32_t events)
+{
+	const struct request *other = NULL;
+
+	while ((other = iou__requests_after(request->threads, other)))
+		if (other->place == AT_WORKER && !other->is_bounded && other->sqe.fd == request->sqe.fd &&
+		    other->events == events)
+			return true;
+	return false;
+}
+
+/* What it writes, if that is to an eventfd. */
+static uint64_t number_of(const struct request *request, bool is_vectored)
+{
+	struct iovec iov = { iou__exec_memory(request), iou__exec_length(request) };
+	uint64_t number = 0;
+
+	if (is_vectored && iou__peek(request->sqe.addr, &iov, sizeof(iov)) < 0)
+		return 0;
+	if (iov.iov_len >= sizeof(number))
+		(void)iou__peek((__u64)(uintptr_t)iov.iov_base, &number, sizeof(number));
+	return number;
+}
+
 /*
- * It would block, or nobody can tell: what has no RWF_NOWAIT (a terminal, before Linux 6.10) is read by a worker, but only
- * once it is ready. Should somebody else be faster that one waits until there is more, and iou_free() with it.
+ * What has no RWF_NOWAIT (a terminal, before Linux 6.10) is read by a worker, but only once it is ready, and by one at a
+ * time. Should somebody else be faster that one waits until there is more, and iou_free() with it.
  */
-static enum outcome wait_for_it(struct request *request, uint32_t events)
+static enum outcome read_or_write_blocking(struct request *request, bool is_vectored, uint32_t events)
+{
+	int fd = request->sqe.fd;
+
+	if (events == EPOLLOUT && iou__nowait_overflows(fd, number_of(request, is_vectored)))
+		return iou__watch(request, fd, EPOLLOUT | EPOLLET);
+	if (has_rival(request, events))
+		return OUT_PAUSE;
+	request->events = events;
+	return iou__to_worker(request, false);
+}
+
+/* It would block, or nobody can tell. Some files that seem to be a disk's, as in /proc, wait for somebody else. */
+static enum outcome wait_for_it(struct request *request, bool is_vectored, uint32_t events)
 {
 	int error = errno;
 
 	if (request->sqe.rw_flags & RWF_NOWAIT)
 		return iou__done_as(request, knows_nowait(request->sqe.fd) ? -EAGAIN : -error);
-	if (may_be_disk(request))
+	if (may_be_disk(request) && (error == EAGAIN || iou__is_ready(request->sqe.fd, events)))
 		return iou__to_worker(request, true);
 	if (error == EOPNOTSUPP && request->sqe.rw_flags & FOR_DISKS)
 		return iou__done_as(request, -EOPNOTSUPP);
 	if (request->is_unwatchable)
 		return iou__to_worker(request, false);
 	if (error == EOPNOTSUPP && iou__is_ready(request->sqe.fd, events))
-		return iou__to_worker(request, false);
+		return read_or_write_blocking(request, is_vectored, events);
 	return iou__watch_on(request, request->sqe.fd, events);
 }
 
@@ -251,12 +290,13 @@ static enum outcome read_or_write(struct request *request, bool is_vectored, tra
 
 	if (request->sqe.rw_flags & RWF_HIPRI)
 		return iou__done_as(request, iou__is_open_for(request->sqe.fd, access_of(function)) ? -EINVAL : -EBADF);
-	if (request->sqe.flags & IOSQE_ASYNC && !request->is_on_worker && iou__is_disk(request->sqe.fd))
+	if (request->sqe.flags & IOSQE_ASYNC && !request->is_on_worker && iou__is_disk(request->sqe.fd) &&
+	    iou__is_ready(request->sqe.fd, events))
 		return iou__to_worker(request, true);
 	for (;;) {
 		n = transfer_once(request, is_vectored, function);
 		if (n < 0 && !request->is_on_worker && (errno == EAGAIN || errno == EOPNOTSUPP))
-			return wait_for_it(request, events);
+			return wait_for_it(request, is_vectored, events);
 		if (!is_short(request, is_vectored, n))
 			return finish(request, n);
 		request->done += (uint32_t)n;

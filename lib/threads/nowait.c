@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -86,4 +89,31 @@ ssize_t iou__nowait_write(int fd, const struct iovec *iov, int n)
 	default:
 		return cannot();
 	}
+}
+
+/* What the kernel tells of an open file, as a string; empty: nothing. */
+static void describe(int fd, char *text, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int from;
+
+	snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", fd);
+	from = open(path, O_RDONLY | O_CLOEXEC);
+	n = from < 0 ? 0 : read(from, text, size - 1);
+	text[n > 0 ? n : 0] = 0;
+	if (from >= 0)
+		close(from);
+}
+
+bool iou__nowait_overflows(int fd, uint64_t value)
+{
+	const char name[] = "eventfd-count:", *at;
+	char text[512];
+
+	if (value <= 1 || value == UINT64_MAX || type_of(fd))
+		return false;
+	describe(fd, text, sizeof(text));
+	at = strstr(text, name);
+	return at && value > UINT64_MAX - 1 - strtoull(at + sizeof(name) - 1, NULL, 16);
 }

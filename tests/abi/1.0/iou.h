@@ -191,8 +191,10 @@ typedef struct iou_op_t {
  *     that accepts from a listener that another one has in use may sleep there until the next connection: set O_NONBLOCK
  *     on such listeners;
  *   - timeouts on clocks other than CLOCK_MONOTONIC do not notice that the clock is set while they wait;
- *   - a read of a character device without RWF_NOWAIT (terminals, on older kernels), if somebody else empties the
- *     device at that very moment, keeps its thread, and iou_free() with it, until there is more to read.
+ *   - a read of what has no RWF_NOWAIT (inotify, /proc/kmsg, terminals on older kernels), if somebody else empties it at
+ *     that very moment, keeps its thread, and iou_free() with it, until there is more to read. So does a write to an
+ *     eventfd that somebody else fills, or of more than it can take where there is no /proc. Reads by one descriptor do
+ *     not disturb each other.
  */
 #define IOU_ENGINE_THREADS 2
 /** @} */
