@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 
 #define GROUP 6
@@ -358,6 +359,37 @@ PROMISE(09, read_of_a_file_that_waits_for_the_kernel_waits_without_a_worker)
 }
 END_TEST
 
+/* The sender's socket is ready at all times, and nothing tells when the receiver's has room. */
+PROMISE(05, send_to_a_datagram_socket_that_is_full_uses_no_cpu)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const struct sockaddr *to = (const struct sockaddr *)&address;
+	int receiver = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct seen sent;
+	int64_t before;
+	char byte;
+	iou_t *iou = open_engine(IOU_ENGINE_THREADS);
+
+	snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "libiou-test-%d", getpid());
+	ck_assert_int_eq(bind(receiver, to, sizeof(address)), 0);
+	while (sendto(sender, "x", 1, MSG_DONTWAIT, to, sizeof(address)) == 1)
+		;
+	io_uring_prep_send(take(iou, &sent), sender, "y", 1, 0);
+	io_uring_prep_send_set_addr(sent.op->sqe, to, sizeof(address));
+	queue(&sent);
+	ck_assert_int_eq(turn(iou), 0);
+	before = support_thread_cpu_us();
+	ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 500000000 }), 0);
+	ck_assert_int_lt(support_thread_cpu_us() - before, 20000);
+	ck_assert_int_eq(recv(receiver, &byte, 1, 0), 1);
+	run_and_free(iou);
+	expect(&sent, 1);
+	close(sender);
+	close(receiver);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-bounds");
@@ -371,5 +403,6 @@ Suite *suite(void)
 		 PROMISE_TEST(09, read_of_an_inotify_descriptor_that_another_empties_ends),
 		 PROMISE_TEST(09, write_to_an_eventfd_that_has_no_room_for_it_waits_without_a_worker),
 		 PROMISE_TEST(09, read_of_a_file_that_waits_for_the_kernel_waits_without_a_worker));
+	ADD_CASE(s, "pauses", PROMISE_TEST(05, send_to_a_datagram_socket_that_is_full_uses_no_cpu));
 	return s;
 }

@@ -166,12 +166,24 @@ static bool is_shut(const struct request *request)
 	return request->revents & EPOLLRDHUP && iou__message_type(request->sqe.fd) == SOCK_DGRAM;
 }
 
+#define MAX_VAIN 8
+
+/* Who is told of each change is not told again of what is there. */
+enum outcome iou__watch_or_pause(struct request *request, int fd, uint32_t events)
+{
+	if (request->has_given || !(request->revents & events) || !iou__is_ready(fd, events))
+		request->n_vain = 0;
+	else if (request->n_vain < MAX_VAIN)
+		request->n_vain++;
+	return request->n_vain < MAX_VAIN ? iou__watch_on(request, fd, events) : OUT_PAUSE;
+}
+
 static enum outcome wait_for_socket(struct request *request, uint32_t events)
 {
 	int fd = request->sqe.fd;
 
 	if (events != EPOLLIN)
-		return iou__watch_on(request, fd, events);
+		return iou__watch_or_pause(request, fd, events);
 	if (request->sqe.msg_flags & MSG_ERRQUEUE)
 		return wait_for_errors(request);
 	if (is_shut(request) && !(request->sqe.ioprio & IORING_RECV_MULTISHOT))

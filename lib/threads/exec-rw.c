@@ -252,7 +252,7 @@ static enum outcome wait_for_it(struct request *request, bool is_vectored, uint3
 		return iou__to_worker(request, false);
 	if (error == EOPNOTSUPP && iou__is_ready(request->sqe.fd, events))
 		return read_or_write_blocking(request, is_vectored, events);
-	return iou__watch_on(request, request->sqe.fd, events);
+	return iou__watch_or_pause(request, request->sqe.fd, events);
 }
 
 /* After a transfer: the kernel has just read the vector, so it can be read. */

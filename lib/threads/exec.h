@@ -85,6 +85,12 @@ enum outcome iou__watch_or_again(struct request *request, uint32_t events);
 /* Likewise of one that waits before its first attempt: see iou__waits_first(). */
 enum outcome iou__watch_or_begin(struct request *request, uint32_t events);
 
+/*
+ * The end of an attempt that found nothing, and is to wait: for what says time and again that it is ready nevertheless
+ * (an AF_UNIX datagram socket, whose receiver is full) in pauses.
+ */
+enum outcome iou__watch_or_pause(struct request *request, int fd, uint32_t events);
+
 /* A vector can be read, and none of its lengths is negative: 0 or -errno. */
 int iou__check_iovecs(__u64 address, size_t n, int too_many);
 

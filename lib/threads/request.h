@@ -119,6 +119,7 @@ struct request {
 	int watch_fd;
 	uint32_t events;  /* EPOLL*: what it waits for */
 	uint32_t revents; /* what came */
+	uint8_t n_vain;   /* attempts in a row that found nothing where what it waits for was there */
 	bool is_in_vain;  /* that was nothing of what it waits for, but an error or an end, which may stay */
 	uint32_t n_left;  /* multishot timeouts: so many more times; receives: bytes; 0: for ever */
 	bool is_counting; /* a timeout that also waits until so many CQEs have been posted */
