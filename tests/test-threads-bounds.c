@@ -390,6 +390,32 @@ PROMISE(05, send_to_a_datagram_socket_that_is_full_uses_no_cpu)
 }
 END_TEST
 
+PROMISE(16, file_that_somebody_has_a_lease_of_is_opened_once_it_is_broken)
+{
+	char path[] = "/tmp/libiou-test-XXXXXX";
+	int fd;
+
+	signal(SIGIO, SIG_IGN);
+	close(mkstemp(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		struct seen opened;
+		iou_t *iou = open_engine(engine);
+
+		ck_assert_int_eq(fcntl(fd, F_SETLEASE, F_RDLCK), 0);
+		io_uring_prep_openat(take(iou, &opened), AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+		queue(&opened);
+		ck_assert_int_eq(iou_run_once(iou, &(struct timespec){ .tv_nsec = 50000000 }), 0);
+		ck_assert_int_eq(fcntl(fd, F_SETLEASE, F_UNLCK), 0);
+		run_and_free(iou);
+		ck_assert_int_ge(opened.result, 0);
+		close(opened.result);
+	}
+	close(fd);
+	unlink(path);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("threads-bounds");
@@ -403,6 +429,7 @@ Suite *suite(void)
 		 PROMISE_TEST(09, read_of_an_inotify_descriptor_that_another_empties_ends),
 		 PROMISE_TEST(09, write_to_an_eventfd_that_has_no_room_for_it_waits_without_a_worker),
 		 PROMISE_TEST(09, read_of_a_file_that_waits_for_the_kernel_waits_without_a_worker));
-	ADD_CASE(s, "pauses", PROMISE_TEST(05, send_to_a_datagram_socket_that_is_full_uses_no_cpu));
+	ADD_CASE(s, "pauses", PROMISE_TEST(05, send_to_a_datagram_socket_that_is_full_uses_no_cpu),
+		 PROMISE_TEST(16, file_that_somebody_has_a_lease_of_is_opened_once_it_is_broken));
 	return s;
 }

@@ -110,7 +110,8 @@ static bool can_be_cached(const struct open_how *how)
 
 /*
  * Opened without blocking, and blocking from then on unless the program says otherwise, as the kernel does. So a FIFO does
- * not wait for its other end, neither here nor on a worker: that might be for ever.
+ * not wait for its other end, neither here nor on a worker: that might be for ever. What somebody has a lease of
+ * (fcntl(2)) is tried again until that is broken: nothing tells.
  */
 static enum outcome open_it(struct request *request, struct open_how *how, size_t size)
 {
@@ -128,6 +129,8 @@ static enum outcome open_it(struct request *request, struct open_how *how, size_
 	fd = open_how(request, how, size);
 	if (fd < 0 && !request->is_on_worker && (errno == EAGAIN || errno == EINVAL || errno == E2BIG))
 		return iou__to_worker(request, true);
+	if (fd < 0 && errno == EAGAIN && !is_nonblock && !(how->resolve & RESOLVE_CACHED))
+		return OUT_PAUSE;
 	if (fd >= 0 && !is_nonblock && !is_path)
 		clear_nonblock(fd);
 	return iou__done(request, fd);
@@ -159,6 +162,8 @@ static enum outcome open_plainly(struct request *request)
 	if (!request->is_on_worker)
 		return iou__to_worker(request, true);
 	fd = openat(sqe->fd, iou__pointer(sqe->addr), (int)sqe->open_flags | O_NONBLOCK | cloexec, (mode_t)sqe->len);
+	if (fd < 0 && errno == EAGAIN && !is_nonblock)
+		return OUT_PAUSE;
 	if (fd >= 0 && !is_nonblock)
 		clear_nonblock(fd);
 	return iou__done(request, fd);
