@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -73,6 +74,50 @@ PROMISE(16, header_of_a_multishot_receive_does_not_overflow)
 }
 END_TEST
 
+/* More than a request transfers. */
+
+#define PART (1UL << 30)
+#define MOST 0x7ffff000
+
+static void *discard(void *fd)
+{
+	static char bytes[1 << 20];
+
+	while (recv(*(int *)fd, bytes, sizeof(bytes), MSG_TRUNC) > 0)
+		;
+	return NULL;
+}
+
+static void send_more_than_most(int engine)
+{
+	void *memory = mmap(NULL, PART, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct iovec iov[] = { { memory, PART }, { memory, PART }, { memory, PART } };
+	struct msghdr header = { .msg_iov = iov, .msg_iovlen = 3 };
+	struct seen sent;
+	pthread_t thread;
+	int fds[2];
+	iou_t *iou = open_engine(engine);
+
+	ck_assert_ptr_ne(memory, MAP_FAILED);
+	support_connect_tcp(fds, 0);
+	thread = start_thread(discard, &fds[1]);
+	io_uring_prep_sendmsg(take(iou, &sent), fds[0], &header, MSG_WAITALL);
+	queue(&sent);
+	run_and_free(iou);
+	expect(&sent, MOST);
+	close(fds[0]);
+	pthread_join(thread, NULL);
+	close(fds[1]);
+	munmap(memory, PART);
+}
+
+PROMISE(16, message_of_3_gib_is_sent_as_far_as_a_request_goes)
+{
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++)
+		send_more_than_most(engine);
+}
+END_TEST
+
 /* Loops that accept at one listener, which blocks. */
 
 enum { N_LOOPS = 3, N_ROUNDS = 10, PATIENCE_S = 20 };
@@ -89,11 +134,29 @@ static bool is_blocking(int fd)
 	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
 }
 
+static atomic_bool is_shared;
 static atomic_int n_inside, n_blocking;
 
 static void sleep_ms(long n)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = n * 1000000 }, NULL);
+}
+
+static int accept_shared(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	bool is_first = atomic_fetch_add(&n_inside, 1) == 0;
+	int r = -1;
+
+	for (int i = 0; i < 5 && (is_first ? n_inside < 2 : !is_blocking(fd)); i++)
+		sleep_ms(1);
+	if (is_blocking(fd)) {
+		n_blocking++;
+		errno = EAGAIN;
+	} else {
+		r = (int)syscall(SYS_accept4, fd, address, length, flags);
+	}
+	n_inside--;
+	return r;
 }
 
 /*
@@ -102,20 +165,8 @@ static void sleep_ms(long n)
  */
 int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-	bool is_first = atomic_fetch_add(&n_inside, 1) == 0;
-	int r;
-
-	for (int i = 0; i < 5 && (is_first ? n_inside < 2 : !is_blocking(fd)); i++)
-		sleep_ms(1);
-	if (is_blocking(fd)) {
-		n_blocking++;
-		r = -1;
-		errno = EAGAIN;
-	} else {
-		r = (int)syscall(SYS_accept4, fd, address, length, flags);
-	}
-	n_inside--;
-	return r;
+	return is_shared ? accept_shared(fd, address, length, flags)
+			 : (int)syscall(SYS_accept4, fd, address, length, flags);
 }
 
 static int close_accepted(void *data)
@@ -223,8 +274,10 @@ static void share_listener(int engine)
 
 PROMISE(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it)
 {
+	is_shared = true;
 	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++)
 		share_listener(engine);
+	is_shared = false;
 }
 END_TEST
 
@@ -424,6 +477,7 @@ Suite *suite(void)
 	suite_add_tcase(s, tcase);
 	tcase_add_loop_test(tcase, PROMISE_TEST(16, header_of_a_multishot_receive_does_not_overflow), 0,
 			    (int)(sizeof(headers) / sizeof(headers[0])));
+	ADD_CASE(s, "most", PROMISE_TEST(16, message_of_3_gib_is_sent_as_far_as_a_request_goes));
 	ADD_CASE(s, "blocking", PROMISE_TEST(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it));
 	ADD_CASE(s, "waits", PROMISE_TEST(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end),
 		 PROMISE_TEST(09, read_of_an_inotify_descriptor_that_another_empties_ends),

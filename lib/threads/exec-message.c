@@ -207,14 +207,18 @@ enum outcome iou__message_finish(struct request *request, ssize_t n, size_t want
 	return iou__done_as(request, (int)(request->done + (n > 0 ? (uint32_t)n : 0)));
 }
 
+/* No request transfers more than MAX_LENGTH: the kernel looks at no more of the vector. */
 static void skip(struct message *message, size_t n_done)
 {
 	for (size_t i = 0; i < message->header.msg_iovlen; i++) {
-		size_t part = n_done < message->iov[i].iov_len ? n_done : message->iov[i].iov_len;
+		struct iovec *iov = &message->iov[i];
+		size_t left = MAX_LENGTH - message->wanted;
+		size_t length = iov->iov_len < left ? iov->iov_len : left;
+		size_t part = n_done < length ? n_done : length;
 
-		message->wanted += message->iov[i].iov_len;
-		message->iov[i].iov_base = iou__pointer((uintptr_t)message->iov[i].iov_base + part);
-		message->iov[i].iov_len -= part;
+		message->wanted += length;
+		iov->iov_base = iou__pointer((uintptr_t)iov->iov_base + part);
+		iov->iov_len = length - part;
 		n_done -= part;
 	}
 	message->header.msg_iov = message->iov;
