@@ -7,6 +7,7 @@
 /* Linux 6.15; newer than the oldest liburing that we build with, and enumerators where it has them. */
 #define OP_READV_FIXED 60
 #define OP_WRITEV_FIXED 61
+#define SEND_VECTORIZED (1U << 5) /* Linux 6.17 */
 
 /* They are still there: an SQE's memory must stay valid until the final callback. */
 static unsigned long long sum_of_iovecs(const struct iovec *iov, size_t n)
@@ -26,6 +27,11 @@ static unsigned long long sum_of_message(const struct msghdr *message)
 static const void *memory_of(const struct io_uring_sqe *sqe)
 {
 	return (const void *)(uintptr_t)sqe->addr;
+}
+
+static unsigned long long sum_of_send(const struct io_uring_sqe *sqe)
+{
+	return sqe->ioprio & SEND_VECTORIZED ? sum_of_iovecs(memory_of(sqe), sqe->len) : sqe->len;
 }
 
 /* How much must have been transferred for success, as far as the kernel insists on it; 0: anything will do. */
@@ -48,9 +54,12 @@ static unsigned long long least_transfer(const struct io_uring_sqe *sqe)
 	case OP_WRITEV_FIXED:
 		return sum_of_iovecs(memory_of(sqe), sqe->len);
 	case IORING_OP_SEND:
+	case IORING_OP_SEND_ZC:
+		return sqe->msg_flags & MSG_WAITALL ? sum_of_send(sqe) : 0;
 	case IORING_OP_RECV:
 		return sqe->msg_flags & MSG_WAITALL ? sqe->len : 0;
 	case IORING_OP_SENDMSG:
+	case IORING_OP_SENDMSG_ZC:
 	case IORING_OP_RECVMSG:
 		return sqe->msg_flags & MSG_WAITALL ? sum_of_message(memory_of(sqe)) : 0;
 	default:
