@@ -118,6 +118,39 @@ PROMISE(16, message_of_3_gib_is_sent_as_far_as_a_request_goes)
 }
 END_TEST
 
+/* Registered memory is for reading into, too. */
+
+static int register_memory(int engine, void *memory, size_t length)
+{
+	struct iovec iovec = { memory, length };
+	iou_t *iou = open_engine(engine);
+	int r = iou_register_buffers(iou, &iovec, 1);
+
+	ck_assert_ptr_null(iou_free(iou));
+	return r;
+}
+
+PROMISE(16, memory_that_cannot_be_written_to_is_not_registered)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (int engine = IOU_ENGINE_URING; engine <= IOU_ENGINE_THREADS; engine++) {
+		char *memory = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		ck_assert_ptr_ne(memory, MAP_FAILED);
+		ck_assert_int_eq(register_memory(engine, memory, 3 * page), 0);
+		ck_assert_int_eq(mprotect(memory + 2 * page, page, PROT_READ), 0);
+		ck_assert_int_eq(register_memory(engine, memory, 2 * page), 0);
+		ck_assert_int_eq(register_memory(engine, memory, 2 * page + 1), -EFAULT);
+		ck_assert_int_eq(register_memory(engine, memory + 2 * page, page), -EFAULT);
+		ck_assert_int_eq(mprotect(memory, page, PROT_READ), 0);
+		ck_assert_int_eq(register_memory(engine, memory + page - 1, 2), -EFAULT);
+		ck_assert_int_eq(register_memory(engine, memory + page, page), 0);
+		munmap(memory, 3 * page);
+	}
+}
+END_TEST
+
 /* Loops that accept at one listener, which blocks. */
 
 enum { N_LOOPS = 3, N_ROUNDS = 10, PATIENCE_S = 20 };
@@ -478,6 +511,7 @@ Suite *suite(void)
 	tcase_add_loop_test(tcase, PROMISE_TEST(16, header_of_a_multishot_receive_does_not_overflow), 0,
 			    (int)(sizeof(headers) / sizeof(headers[0])));
 	ADD_CASE(s, "most", PROMISE_TEST(16, message_of_3_gib_is_sent_as_far_as_a_request_goes));
+	ADD_CASE(s, "registered", PROMISE_TEST(16, memory_that_cannot_be_written_to_is_not_registered));
 	ADD_CASE(s, "blocking", PROMISE_TEST(16, loops_that_share_a_blocking_listener_do_not_sleep_in_it));
 	ADD_CASE(s, "waits", PROMISE_TEST(16, fifo_opened_with_a_longer_struct_does_not_wait_for_its_other_end),
 		 PROMISE_TEST(09, read_of_an_inotify_descriptor_that_another_empties_ends),

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "../replace.h"
 #include "peek.h"
@@ -11,11 +13,35 @@
 #define MAX_LENGTH (1ULL << 30)    /* of one */
 #define MAX_TRANSFER 0x7ffff000ULL /* the kernel's MAX_RW_COUNT */
 
+/* Linux 5.14; newer than some C libraries' headers. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* Have the page there, as by a write that leaves all as it is: 0 or -errno. */
+static int populate(__u64 address)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = (void *)(uintptr_t)(address & ~(__u64)(size - 1));
+
+	return madvise(page, size, MADV_POPULATE_WRITE) < 0 ? -errno : 0;
+}
+
+/* 0 or -EFAULT. Where that advice is not known, as for what certainly can be written to, reading has to do. */
+static int check_byte(__u64 address)
+{
+	char byte = 0;
+	int r = iou__peek(address, &byte, 1);
+
+	if (r < 0 || populate(address) == 0)
+		return r;
+	return populate((__u64)(uintptr_t)&byte) == 0 ? -EFAULT : 0;
+}
+
 /* The kernel looks at each page; here the first and the last have to do, and a bad one between tells when it is used. */
 static int check(const struct iovec *iovec)
 {
 	__u64 address = (__u64)(uintptr_t)iovec->iov_base, last = address + iovec->iov_len - 1;
-	char byte = 0;
 	int r;
 
 	if (!iovec->iov_base)
@@ -24,8 +50,8 @@ static int check(const struct iovec *iovec)
 		return -EFAULT;
 	if (last < address)
 		return -EOVERFLOW;
-	r = iou__peek(address, &byte, 1);
-	return r < 0 ? r : iou__peek(last, &byte, 1);
+	r = check_byte(address);
+	return r < 0 ? r : check_byte(last);
 }
 
 int iou__fixed_register(struct fixed *fixed, const struct iovec *iovecs, unsigned n)
