@@ -22,13 +22,19 @@ static bool is_stale(const struct timer *timer)
 	return !timer->op->task.kept_how || timer->op->task.kept.number != timer->number;
 }
 
-/* In one comparison without a branch: which of two is first is anybody's guess. */
+/* Without a branch: which of two is first is anybody's guess. In one comparison where there are numbers that long. */
 static bool is_before(const struct timer *timer, const struct timer *than)
 {
+#ifdef __SIZEOF_INT128__
 	unsigned __int128 key = (unsigned __int128)timer->due_ns << 64 | timer->number;
 	unsigned __int128 other = (unsigned __int128)than->due_ns << 64 | than->number;
 
 	return key < other;
+#else
+	bool is_tie = timer->due_ns == than->due_ns;
+
+	return (timer->due_ns < than->due_ns) | (is_tie & (timer->number < than->number));
+#endif
 }
 
 /* Put it in the hole i, or where that rises to. */
