@@ -4,6 +4,7 @@
 #include "threads/groups.h"
 #include "threads/requests.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define N_BUFFERS 4
@@ -110,11 +111,58 @@ START_TEST(test_what_is_given_back_is_there_again)
 }
 END_TEST
 
+static struct io_uring_buf_ring *ring;
+
+static void add_ring(unsigned n_provided)
+{
+	const struct io_uring_buf_reg reg = { .ring_addr = (__u64)(uintptr_t)ring, .ring_entries = 2, .bgid = 3 };
+
+	memset(ring, 0x55, 2 * sizeof(struct io_uring_buf));
+	ring->tail = (__u16)n_provided;
+	ck_assert_int_eq(iou__groups_add_ring(&threads.groups, &reg), 0);
+}
+
+static void expect_untouched_ring(unsigned tail)
+{
+	ck_assert_uint_eq(ring->bufs[0].addr, 0x5555555555555555);
+	ck_assert_uint_eq(ring->bufs[1].addr, 0x5555555555555555);
+	ck_assert_uint_eq(ring->tail, tail);
+	ck_assert_uint_eq(group()->head, 0);
+}
+
+/* A buffer that is given back late is none of the ring's that has come in the place of its list, or of its ring. */
+START_TEST(test_ring_is_given_back_none_but_its_own)
+{
+	ring = calloc(2, sizeof(struct io_uring_buf));
+	provide(1);
+	take(0);
+	add_ring(1);
+	iou__groups_give_back(&threads.groups, &request);
+	expect_untouched_ring(1);
+	ck_assert_int_eq(iou__groups_take(&threads.groups, &request), 0);
+	ck_assert_int_eq(iou__groups_remove_ring(&threads.groups, 3), 0);
+	add_ring(2);
+	iou__groups_give_back(&threads.groups, &request);
+	expect_untouched_ring(2);
+	ck_assert_uint_eq(group()->n_taken, 0);
+	ck_assert_int_eq(iou__groups_take(&threads.groups, &request), 0);
+	iou__groups_give_back(&threads.groups, &request);
+	ck_assert_uint_eq(group()->head, 0);
+	ck_assert_int_eq(iou__groups_take(&threads.groups, &request), 0);
+	ck_assert_int_eq(iou__groups_remove_ring(&threads.groups, 3), 0);
+	iou__groups_give_back(&threads.groups, &request);
+	ck_assert_uint_eq(group()->n, 0);
+	ck_assert_uint_eq(group()->n_taken, 0);
+	free(ring);
+}
+END_TEST
+
 Suite *suite(void)
 {
 	Suite *s = suite_create("groups");
 	TCase *tcase = ADD_CASE(s, "groups", test_what_was_given_back_or_used_is_taken_no_more,
-				test_steady_state_takes_no_more_memory, test_what_is_given_back_is_there_again);
+				test_steady_state_takes_no_more_memory, test_what_is_given_back_is_there_again,
+				test_ring_is_given_back_none_but_its_own);
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	return s;

@@ -78,7 +78,8 @@ static int provide(struct group *group, const struct io_uring_sqe *sqe)
 	if (!make_room(group, n))
 		return -ENOMEM;
 	for (unsigned i = 0; i < n; i++)
-		add(group, (struct buffer){ sqe->addr + (__u64)i * sqe->len, sqe->len, (__u16)(sqe->off + i), true });
+		add(group,
+		    (struct buffer){ sqe->addr + (__u64)i * sqe->len, sqe->len, (__u16)(sqe->off + i), true, 0 });
 	return 0;
 }
 
@@ -145,6 +146,7 @@ int iou__groups_add_ring(struct groups *groups, const struct io_uring_buf_reg *r
 	group->ring = iou__pointer(reg->ring_addr);
 	group->mask = (uint16_t)(reg->ring_entries - 1);
 	group->head = 0;
+	group->n_rings++;
 	return 0;
 }
 
@@ -166,7 +168,7 @@ static bool take_from_ring(struct group *group, struct buffer *buffer)
 
 	if (group->head == __atomic_load_n(&group->ring->tail, __ATOMIC_ACQUIRE))
 		return false;
-	*buffer = (struct buffer){ from->addr, from->len, from->bid, true };
+	*buffer = (struct buffer){ from->addr, from->len, from->bid, true, group->n_rings };
 	group->head++;
 	return true;
 }
@@ -190,13 +192,13 @@ static bool take_from_list(struct group *group, struct buffer *buffer)
 	return true;
 }
 
-/* There is room, but where the buffer comes from a ring that has been withdrawn: then nobody wants it. */
+/* There is room. */
 static void give_back_to_list(struct group *group, const struct buffer *buffer)
 {
 	if (group->first > 0) {
 		group->buffers[--group->first] = *buffer;
 		group->n++;
-	} else if (group->cap) {
+	} else {
 		add(group, *buffer);
 	}
 }
@@ -222,15 +224,21 @@ int iou__groups_take(struct groups *groups, struct request *request)
 	return 0;
 }
 
+/* What was there when it was taken may have been withdrawn, and another ring be in its place: then nobody wants it. */
+static bool is_from(const struct group *group, const struct buffer *buffer)
+{
+	return group->ring ? buffer->ring == group->n_rings : !buffer->ring;
+}
+
 void iou__groups_give_back(struct groups *groups, struct request *request)
 {
 	struct group *group = find(groups, request->sqe.buf_group);
 
 	if (!request->buffer.is_taken)
 		return;
-	if (group->ring)
+	if (is_from(group, &request->buffer) && group->ring)
 		give_back_to_ring(group, &request->buffer);
-	else
+	else if (is_from(group, &request->buffer))
 		give_back_to_list(group, &request->buffer);
 	group->n_taken--;
 	request->buffer.is_taken = false;

@@ -16,6 +16,7 @@ struct group {
 	uint16_t id;
 	struct io_uring_buf_ring *ring; /* or NULL: a list */
 	uint16_t head, mask;            /* of the ring: the next to be taken */
+	uint32_t n_rings;               /* so far: the ring's number */
 };
 
 struct groups {

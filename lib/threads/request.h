@@ -81,6 +81,7 @@ struct buffer {
 	__u32 len;
 	__u16 id;
 	bool is_taken;
+	__u32 ring; /* the number of the ring it comes from; 0: a list */
 };
 
 struct request {
