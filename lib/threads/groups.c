@@ -51,7 +51,8 @@ static bool make_room(struct group *group, size_t n)
 		return true;
 
 	struct buffer *old = group->buffers;
-	struct buffer *buffers = iou__enlarged(old + group->first, group->n * sizeof(*old), cap * sizeof(*old));
+	struct buffer *buffers =
+		iou__enlarged(old ? old + group->first : NULL, group->n * sizeof(*old), cap * sizeof(*old));
 
 	if (!buffers)
 		return false;
