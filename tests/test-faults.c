@@ -123,6 +123,9 @@ static void has_crashed(int number)
 /* A sanitizer's last word would not say which call it was that failed. */
 extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
+/* Of ThreadSanitizer, where it is there: it takes longer than others, and has a thread. */
+extern void __tsan_init(void) __attribute__((weak));
+
 static void has_died(void)
 {
 	tell("it dies");
@@ -163,7 +166,7 @@ static void set_up(void)
  */
 static void count_what_is_there(void)
 {
-	support_settle(support_threads, 1 + support_sanitized());
+	support_settle(support_threads, __tsan_init ? 2 : 1);
 	n_threads = support_steady(support_threads);
 	n_mappings = support_slowness() > 1 ? INT_MAX : support_steady(support_mappings);
 }
@@ -277,9 +280,6 @@ static int number_of_setting(const struct trial *trial)
 	return (int)(trial->setting - (is_on_ring(trial) ? on_ring : on_threads));
 }
 
-/* Of ThreadSanitizer, where it is there: it takes longer than others. */
-extern void __tsan_init(void) __attribute__((weak));
-
 static unsigned thinning(void)
 {
 	if (support_slowness() > 10)
@@ -301,7 +301,7 @@ static unsigned stride(const struct trial *trial)
 	if (trial->setting->is_slow)
 		return n_calls;
 	if (number_of_setting(trial) == 0)
-		return thinning();
+		return thinning() < n_calls ? thinning() : n_calls;
 	return thinning() * (n_calls / 4 < n ? n_calls / 4 + 1 : n);
 }
 
