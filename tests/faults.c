@@ -638,9 +638,11 @@ WRAP(int, iou__uring_enter, struct uring *uring, unsigned n, unsigned n_wanted, 
 
 	int error = faults_fails(ENTER);
 
-	if (error == FAULT_SHORT)
+	if (error == FAULT_SHORT && n)
 		return submit_half(uring, n);
-	return error ? drop(uring) : __real_iou__uring_enter(uring, n, n_wanted, flags, timeout);
+	if (error && error != FAULT_SHORT)
+		return drop(uring);
+	return __real_iou__uring_enter(uring, n, n_wanted, flags, timeout);
 }
 
 WRAP(int, iou__uring_resize, struct uring *uring, const struct uring_config *config)

@@ -593,23 +593,13 @@ static void take_messages(struct play *play, int n_sent)
 		play_complain(play, "%d messages came of %d", n_foreign(play), n_sent);
 }
 
-/*
- * But for a ring from which a thread of the kernel's takes what is submitted: a resize that fails cannot take back the
- * request by which it gets at a file, and its descriptor would stay open.
- */
-static void resize_with_files(struct play *play, unsigned entries)
-{
-	if (!(play->rules->config.flags & IOU_SQPOLL))
-		resize_to(play, entries);
-}
-
 /* A ring that is built anew is given all of it, at no time less. Of what cannot be taken back iou_free() lets go. */
 static void register_and_resize(struct play *play)
 {
 	const struct iovec iovec = { play->bytes, sizeof(play->bytes) };
 	iou_buffers_t *buffers = NULL;
 	struct part *part;
-	int r;
+	int r, n_sent;
 
 	if (!is_registered(play, "iou_register_files", iou_register_files(play->iou, play->fds, 2)))
 		return;
@@ -618,15 +608,16 @@ static void register_and_resize(struct play *play)
 	r = iou_buffers_new(play->iou, GROUP, 2, 16, &buffers);
 	is_registered(play, "iou_buffers_new", r == -EOPNOTSUPP ? -EINVAL : r);
 	use_buffer(play, buffers);
-	take_messages(play, send_messages(play));
-	resize_with_files(play, 8);
+	n_sent = send_messages(play);
+	resize_to(play, 8);
+	take_messages(play, n_sent);
 	part = play_take_part(play, "a write to a registered file", 0);
 	if (part) {
 		io_uring_prep_write(part->op->sqe, 1, "", 0, (__u64)-1);
 		play_queue(part, IOSQE_FIXED_FILE);
 	}
 	play_run(play);
-	resize_with_files(play, play->n_entries);
+	resize_to(play, play->n_entries);
 	use_up_buffers(play, buffers);
 	play->buffers = buffers;
 	if (is_registered(play, "iou_buffers_free", iou_buffers_free(buffers)))
