@@ -111,7 +111,10 @@ static int deliver_task(iou_t *iou, struct task *task)
 static int deliver_foreign(iou_t *iou, const struct cqe *cqe)
 {
 	struct io_uring_cqe copy = { .user_data = cqe->user_data, .res = cqe->res, .flags = cqe->flags };
+	const struct engine_verbs *verbs = iou->engine->verbs;
 
+	if (verbs->takes && verbs->takes(iou->engine, cqe))
+		return 0;
 	iou->n_foreign++;
 	if (!iou->foreign_cqe)
 		return 0;

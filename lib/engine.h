@@ -80,6 +80,9 @@ struct engine_verbs {
 	/* For other registrations by liburing. */
 	struct io_uring *(*uring)(struct engine *engine);
 
+	/* Whether a CQE that is no op's is the result of a request of its own that came too late; NULL: there are none. */
+	bool (*takes)(struct engine *engine, const struct cqe *cqe);
+
 	/*
 	 * What a CQE that is no op's stands for, where an engine keeps that aside; NULL: it is what it is. Whether it is
 	 * that of a request which the engine does not have, so that it may be an op's after all.

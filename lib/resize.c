@@ -27,6 +27,12 @@ static bool is_passing(int r)
 	return true;
 }
 
+/* To the program no memory for the moment is one more reason why a ring cannot be rebuilt now. */
+static int or_busy(int r)
+{
+	return r == -EAGAIN || r == -ENOMEM ? -EBUSY : r;
+}
+
 /* What has not been submitted is taken back. */
 static int submit_or_not(struct ring *ring)
 {
@@ -40,42 +46,84 @@ static int submit_or_not(struct ring *ring)
 		sq->sqe_head = --sq->sqe_tail;
 		__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
 	}
-	return r == -EAGAIN || r == -ENOMEM ? -EBUSY : r;
+	return or_busy(r);
 }
 
-/* Put an SQE into the ring, in which there is none, and wait for its result, amid those of others. */
-static int carry_out(struct ring *ring, const struct io_uring_sqe *sqe)
+/* Also for what the kernel keeps until there is room: should it be the last time that it can be entered. */
+static int empty_cq(struct ring *ring)
 {
-	struct io_uring_sq *sq = &ring->uring.ring.sq;
-	struct cq *cq = ring->engine.cq;
-	int r, res;
+	int n_tries = 0;
 
-	if (!iou__cq_empty_ring(cq) || !iou__cq_reserve(cq, ring->engine.cq_entries))
-		return -ENOMEM;
-	sq->sqes[sq->sqe_tail++ & ring->uring.ring.sq.ring_mask] = *sqe;
-	iou__ring_publish(ring);
-	for (size_t n = cq->n;;) {
-		r = submit_or_not(ring);
+	do {
+		int r = iou__ring_submit(ring, false);
+
+		if (r < 0 && r != -EINTR && !(is_passing(r) && ++n_tries < MOST_TRIES))
+			return or_busy(r);
+		if (!iou__cq_empty_ring(ring->engine.cq))
+			return -ENOMEM;
+	} while (iou__ring_has_work(ring));
+	return iou__cq_reserve(ring->engine.cq, ring->engine.cq_entries) ? 0 : -ENOMEM;
+}
+
+/*
+ * Until the result is there, amid those of others, or the request has been taken back: the SQ ends where it did before.
+ * Where the kernel cannot be entered any more, what it has taken comes to something all the same, and soon.
+ */
+static int wait_for_result(struct ring *ring, unsigned tail, int *res)
+{
+	const struct timespec a_moment = { .tv_nsec = 1000000 };
+	struct cq *cq = ring->engine.cq;
+	size_t n = cq->n;
+	int r = 0;
+
+	for (int n_tries = 0; n_tries < MOST_TRIES; n_tries += r < 0) {
+		if (r < 0)
+			iou__sleep(a_moment);
+		else
+			r = submit_or_not(ring);
 		if (!iou__cq_empty_ring(cq))
 			return -ENOMEM;
-		if (iou__cq_take_out(cq, n, sqe->user_data, &res))
-			return res;
-		if (r < 0)
+		if (iou__cq_take_out(cq, n, TAKEN_OUT, res))
+			return 0;
+		if (ring->uring.ring.sq.sqe_tail == tail)
 			return r;
 	}
+	return r;
 }
 
-/* The file in a slot; -EBADF: it is empty; -EINVAL: before Linux 6.8. */
+/* The file in a slot; -EBADF: it is empty; -EINVAL: before Linux 6.8. There is nothing in the SQ. */
 static int take_out(struct ring *ring, unsigned slot)
 {
-	const struct io_uring_sqe sqe = {
+	struct io_uring_sq *sq = &ring->uring.ring.sq;
+	unsigned tail = sq->sqe_tail;
+	int res, r = empty_cq(ring);
+
+	if (r < 0)
+		return r;
+	sq->sqes[sq->sqe_tail++ & sq->ring_mask] = (struct io_uring_sqe){
 		.opcode = OP_FIXED_FD_INSTALL,
 		.flags = IOSQE_FIXED_FILE,
 		.fd = (int)slot,
 		.user_data = TAKEN_OUT,
 	};
+	iou__ring_publish(ring);
+	r = wait_for_result(ring, tail, &res);
+	if (r == 0)
+		return res;
+	ring->n_to_come += sq->sqe_tail != tail;
+	return r;
+}
 
-	return carry_out(ring, &sqe);
+bool iou__ring_takes(struct engine *engine, const struct cqe *cqe)
+{
+	struct ring *ring = iou__ring_of(engine);
+
+	if (cqe->user_data != TAKEN_OUT || !ring->n_to_come)
+		return false;
+	ring->n_to_come--;
+	if (cqe->res >= 0)
+		close(cqe->res);
+	return true;
 }
 
 static int put_in(const struct uring *uring, unsigned slot, int fd)
@@ -158,7 +206,8 @@ static int rebuild(struct ring *ring, const struct uring_config *config)
 static void do_kernels_work(struct ring *ring)
 {
 	__atomic_fetch_and(ring->uring.ring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_RELAXED);
-	iou__uring_enter(&ring->uring, 0, 0, IORING_ENTER_GETEVENTS, NULL);
+	ring->may_have_work = true;
+	iou__ring_submit(ring, false);
 }
 
 /* The same ring with other queues: not on every kernel, nor for every ring. */

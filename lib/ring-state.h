@@ -12,7 +12,9 @@ struct ring {
 	struct uring_config config;
 	struct uring uring;
 	struct registered registered;
-	int event_fd; /* what the kernel signals completions to, or -1 */
+	int event_fd;       /* what the kernel signals completions to, or -1 */
+	unsigned n_to_come; /* results of requests of a resize that has not waited for them */
+	bool may_have_work; /* the kernel, which has been told not to say so */
 	bool is_bound;
 };
 
@@ -29,6 +31,9 @@ static inline unsigned iou__ring_in_sq(const struct ring *ring)
 /* The kernel sees the new SQEs from here on. */
 void iou__ring_publish(struct ring *ring);
 
+/* Whether the kernel has work that it does only when it is entered for events. */
+bool iou__ring_has_work(const struct ring *ring);
+
 /* Submit them, and wait for a completion; as iou__uring_enter(). is_full: the polling thread is waited for. */
 int iou__ring_submit(struct ring *ring, bool is_full);
 int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout);
@@ -36,7 +41,8 @@ int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout)
 /* This is the engine's ring from now on. */
 void iou__ring_adopt(struct ring *ring, const struct uring *uring, const struct uring_config *config);
 
-/* The verb. */
+/* The verbs. */
 int iou__ring_resize(struct engine *engine, unsigned entries, bool is_idle);
+bool iou__ring_takes(struct engine *engine, const struct cqe *cqe);
 
 #endif

@@ -50,6 +50,24 @@ static unsigned kernel_says(const struct ring *ring, unsigned flags)
 	return __atomic_load_n(ring->uring.ring.sq.kflags, __ATOMIC_RELAXED) & flags;
 }
 
+bool iou__ring_has_work(const struct ring *ring)
+{
+	return kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) || ring->may_have_work;
+}
+
+/* For events, that is. */
+static int enter_for(struct ring *ring, unsigned n, unsigned n_wanted, unsigned flags, const struct timespec *timeout)
+{
+	ring->engine.n_enters++;
+
+	int r = iou__uring_enter(&ring->uring, n, n_wanted, flags, timeout);
+	bool is_put_off = r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM;
+
+	if (flags & IORING_ENTER_GETEVENTS && !is_put_off)
+		ring->may_have_work = false;
+	return r;
+}
+
 /* What the polling thread of IOU_SQPOLL has to be told: that it sleeps and should not, and that we wait for room. */
 static unsigned sqpoll_flags(const struct ring *ring, bool is_full)
 {
@@ -71,13 +89,9 @@ int iou__ring_submit(struct ring *ring, bool is_full)
 	unsigned flags = ring->config.is_sqpoll ? sqpoll_flags(ring, is_full) : 0;
 	unsigned n = to_submit(ring);
 
-	/* Some work the kernel does only when it is entered for events. */
-	if (kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))
+	if (iou__ring_has_work(ring))
 		flags |= IORING_ENTER_GETEVENTS;
-	if (!n && !flags)
-		return 0;
-	ring->engine.n_enters++;
-	return iou__uring_enter(&ring->uring, n, 0, flags, NULL);
+	return n || flags ? enter_for(ring, n, 0, flags, NULL) : 0;
 }
 
 int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout)
@@ -88,15 +102,13 @@ int iou__ring_submit_and_wait(struct ring *ring, const struct timespec *timeout)
 		flags |= IORING_ENTER_NO_IOWAIT;
 	if (ring->config.is_sqpoll)
 		flags |= sqpoll_flags(ring, false);
-	if (!timeout || ring->engine.features & IORING_FEAT_EXT_ARG) {
-		ring->engine.n_enters++;
-		return iou__uring_enter(&ring->uring, to_submit(ring), 1, flags, timeout);
-	}
+	if (!timeout || ring->engine.features & IORING_FEAT_EXT_ARG)
+		return enter_for(ring, to_submit(ring), 1, flags, timeout);
 
 	/* Before Linux 5.11 entering had no timeout. */
 	int r = iou__ring_submit(ring, false);
 
-	return r < 0 ? r : iou__uring_poll(&ring->uring, timeout);
+	return r < 0 || to_submit(ring) ? r : iou__uring_poll(&ring->uring, timeout);
 }
 
 /*
@@ -196,8 +208,7 @@ static int watch(struct engine *engine)
 
 static bool has_news(struct engine *engine)
 {
-	return iou__cq_in_ring(engine->cq) ||
-	       kernel_says(iou__ring_of(engine), IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+	return iou__cq_in_ring(engine->cq) || iou__ring_has_work(iou__ring_of(engine));
 }
 
 static bool look(struct engine *engine)
@@ -259,6 +270,7 @@ static const struct engine_verbs verbs = {
 	.bind = take_owner,
 	.enter = enter,
 	.resize = iou__ring_resize,
+	.takes = iou__ring_takes,
 	.has_news = has_news,
 	.watch = watch,
 	.look = look,

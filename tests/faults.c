@@ -15,6 +15,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
+#include "engine.h"
 #include "uring.h"
 
 #define TRANSIENT                            \
@@ -96,7 +97,7 @@ const struct fault faults[] = {
 	[OPENAT] = { "openat", { EMFILE, EINTR }, .transient = { EINTR }, OPERATION },
 	[OPENAT2] = { "openat2",
 		      { EMFILE, EINTR, EAGAIN, ENOSYS },
-		      .transient = { EINTR },
+		      .transient = { EINTR, EAGAIN }, /* somebody has to give a lease back */
 		      OPERATION,
 		      .mended = { EAGAIN, ENOSYS } },
 	[PIPE2] = { "pipe2", { EMFILE }, OPERATION },
@@ -643,6 +644,15 @@ WRAP(int, iou__uring_enter, struct uring *uring, unsigned n, unsigned n_wanted, 
 	if (error && error != FAULT_SHORT)
 		return drop(uring);
 	return __real_iou__uring_enter(uring, n, n_wanted, flags, timeout);
+}
+
+/* A descriptor that the kernel has made. */
+WRAP(bool, iou__ring_takes, struct engine *engine, const struct cqe *cqe)
+{
+	bool takes = __real_iou__ring_takes(engine, cqe);
+
+	count(&n_descriptors, takes && cqe->res >= 0);
+	return takes;
 }
 
 WRAP(int, iou__uring_resize, struct uring *uring, const struct uring_config *config)
