@@ -90,7 +90,6 @@ static int take_turn(const struct request *request, ino_t inode, struct nonblock
 	off_t place = (off_t)(inode & INT32_MAX);
 	int r = -EAGAIN;
 
-	nonblock->place = -1;
 	for (int i = 0; i < N_TRIES && r == -EAGAIN; i++) {
 		if (i > 0)
 			sched_yield();
@@ -112,8 +111,10 @@ static void end_turn(const struct request *request, const struct nonblock *nonbl
 int iou__exec_set_nonblock(const struct request *request, int fd, struct nonblock *nonblock)
 {
 	struct stat stat;
-	int r = fstat(fd, &stat) < 0 ? -errno : take_turn(request, stat.st_ino, nonblock);
+	int r;
 
+	nonblock->place = -1;
+	r = fstat(fd, &stat) < 0 ? 0 : take_turn(request, stat.st_ino, nonblock);
 	if (r < 0)
 		return r;
 	nonblock->fd = fd;
