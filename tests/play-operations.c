@@ -429,7 +429,8 @@ static struct part *wait_for_word(struct play *play, const char *name, int wante
 
 	if (!part)
 		return NULL;
-	part->also = -EAGAIN;
+	/* One of those who wait is woken; where the first has not come so far, another. */
+	part->also = wanted ? 0 : -EAGAIN;
 	prep_number(part->op->sqe, OP_FUTEX_WAIT, 2, &stage.word, 0, 0);
 	part->op->sqe->addr3 = mask;
 	part->waits = true;

@@ -563,9 +563,14 @@ static const char *const infallible[] = {
 	"strlen",
 	"strncmp",
 	"strrchr",
+	"strstr",
 	"__sched_cpucount",
 	"clock_gettime",
 	"timerfd_settime",
+	/* What poll(2) refuses to look at: if this does so too, it is as if it were ready. */
+	"select",
+	/* What /proc says of an eventfd: if it says nothing, that is tried. */
+	"open64",
 	"pthread_sigmask",
 	"pthread_attr_destroy",
 	"pthread_attr_init",
@@ -600,6 +605,7 @@ static const char *const infallible[] = {
 	"getrlimit64",
 	"atoi",
 	"strtol",
+	"strtoull",
 	/* The end. */
 	"__assert_fail",
 	"__stack_chk_fail",

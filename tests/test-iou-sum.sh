@@ -162,10 +162,12 @@ echo secret >locked/file
 mkdir locked/directory
 chmod 0 locked/file locked/directory
 # By somebody who may not read everything, and perhaps not even get at the build directory.
+# shellcheck disable=SC2034 # evaluated
 by_nobody=("${run[@]}" "$bin/iou-sum")
 if ((EUID == 0)); then
 	mapfile -t libraries < <(ldd "$bin/iou-sum" | awk '$1 ~ /^libiou/ { print $3 }')
 	install -D -m 755 -t for-nobody "$bin/iou-sum" "${libraries[@]}"
+	# shellcheck disable=SC2034
 	by_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups env LD_LIBRARY_PATH=for-nobody
 		"${run[@]}" for-nobody/iou-sum)
 fi
