@@ -345,7 +345,9 @@ iou_t *iou_new_with(const iou_config_t *config);
  * During this delivery nothing new starts: iou_op_new(), iou_async(), iou_op_async(), iou_post(), iou_hold() and
  * registration fail with ESHUTDOWN; an op queued again in its final callback is recycled without another callback; one
  * that was allocated earlier and is queued now ends with -ECANCELED; iou_flush() does nothing; results of callbacks,
- * and iou_quit(), are ignored; iou_run(), iou_run_once(), iou_drain() and iou_resize() return -EBUSY.
+ * and iou_quit(), are ignored; iou_run(), iou_run_once(), iou_drain() and iou_resize() return -EBUSY. A callback that
+ * queues its op again for as long as there is work must know that this is the end, to release what belongs to the op:
+ * set a flag of the program's own before iou_free() or iou_drain().
  *
  * **From a callback** it returns NULL, and is carried out when the outermost run returns; that returns -ECANCELED.
  *
@@ -508,8 +510,8 @@ typedef struct iou_buffers_t iou_buffers_t;
 /**
  * Provide n buffers of size bytes each. Requests with IOSQE_BUFFER_SELECT and this group in sqe->buf_group (recv,
  * recvmsg, read, and their multishot kinds) take one each: IORING_CQE_F_BUFFER in op->flags says that one was taken,
- * and op->flags >> IORING_CQE_BUFFER_SHIFT is its id. A request that finds none ends with -ENOBUFS, and may be queued
- * again when some have been recycled.
+ * and op->flags >> IORING_CQE_BUFFER_SHIFT is its id, 0 to n - 1. A request that finds none ends with -ENOBUFS: to queue
+ * it again at once is to try again and again, so remember it until a buffer has been recycled, and take another op then.
  *
  * The memory is the library's. The program frees it with iou_buffers_free(), before iou_free() or after it: until then
  * what was received can be read.
@@ -698,8 +700,8 @@ int iou_quit(iou_t *iou);
 
 /**
  * One descriptor for foreign loops (poll, epoll, GLib, libuv, sd-event). It is readable, level-triggered, whenever
- * iou_run_once() would run a callback. It may also be readable spuriously, and stays so until iou_run_once() has been
- * called. It is made by the first call, and stays the same descriptor and open file for the life of the instance,
+ * iou_run_once() would run a callback, and after iou_quit(). It may also be readable spuriously, and stays so until
+ * iou_run_once() has been called. It is made by the first call, and stays the same descriptor and open file for the life of the instance,
  * across iou_resize(). It belongs to the library: do not close or read it. After queueing or cancelling outside
  * callbacks call iou_flush().
  *
@@ -751,8 +753,9 @@ int iou_op_async(iou_t *iou, iou_op_t *op, int (*work)(void *work_data), void *w
  * Run cb(cb_data) on the loop. Posts are delivered in the order they were made, and cb sees what the posting thread
  * wrote before. Any thread; not signal handlers.
  *
- * A post that has not been delivered keeps iou_run() going, but does not start a run: call iou_hold() for a thread that
- * will post, before it starts.
+ * A post that has not been delivered keeps iou_run() going, and one that comes between two runs is delivered by the
+ * next. But a run that has nothing else to do does not wait for a post to come: call iou_hold() for a thread that will
+ * post, before it starts.
  *
  * @returns 0; or -ENOMEM: no memory; -ESHUTDOWN: iou_free() is delivering; -EINVAL; -EOWNERDEAD.
  */
