@@ -216,7 +216,12 @@ int iou__submit_all(iou_t *iou);
 int iou__resize_engine(iou_t *iou, unsigned entries);
 
 /* The calling thread, by its kernel's id, runs callbacks from now on. */
-void iou__begin_running(iou_t *iou, pid_t thread);
+static inline void iou__begin_running(iou_t *iou, pid_t thread)
+{
+	iou->is_running = true;
+	iou->runner = pthread_self();
+	iou->runner_id = thread;
+}
 
 /* Around everything that runs callbacks. end() returns what the run is to return. */
 int iou__begin(iou_t *iou);

@@ -270,13 +270,6 @@ static int may_submit(iou_t *iou)
 	return -EINVAL;
 }
 
-void iou__begin_running(iou_t *iou, pid_t thread)
-{
-	iou->is_running = true;
-	iou->runner = pthread_self();
-	iou->runner_id = thread;
-}
-
 int iou__begin(iou_t *iou)
 {
 	int r = iou__check(iou);
