@@ -31,8 +31,16 @@ static inline unsigned iou__ring_in_sq(const struct ring *ring)
 /* The kernel sees the new SQEs from here on. */
 void iou__ring_publish(struct ring *ring);
 
+static inline unsigned iou__ring_kernel_says(const struct ring *ring, unsigned flags)
+{
+	return __atomic_load_n(ring->uring.ring.sq.kflags, __ATOMIC_RELAXED) & flags;
+}
+
 /* Whether the kernel has work that it does only when it is entered for events. */
-bool iou__ring_has_work(const struct ring *ring);
+static inline bool iou__ring_has_work(const struct ring *ring)
+{
+	return iou__ring_kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) || ring->may_have_work;
+}
 
 /* Submit them, and wait for a completion; as iou__uring_enter(). is_full: the polling thread is waited for. */
 int iou__ring_submit(struct ring *ring, bool is_full);

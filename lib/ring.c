@@ -45,25 +45,19 @@ void iou__ring_publish(struct ring *ring)
 	__atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
 }
 
-static unsigned kernel_says(const struct ring *ring, unsigned flags)
+/* The kernel has done nothing of what it was entered for. */
+static bool is_put_off(int r)
 {
-	return __atomic_load_n(ring->uring.ring.sq.kflags, __ATOMIC_RELAXED) & flags;
+	return r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM;
 }
 
-bool iou__ring_has_work(const struct ring *ring)
-{
-	return kernel_says(ring, IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW) || ring->may_have_work;
-}
-
-/* For events, that is. */
 static int enter_for(struct ring *ring, unsigned n, unsigned n_wanted, unsigned flags, const struct timespec *timeout)
 {
 	ring->engine.n_enters++;
 
 	int r = iou__uring_enter(&ring->uring, n, n_wanted, flags, timeout);
-	bool is_put_off = r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM;
 
-	if (flags & IORING_ENTER_GETEVENTS && !is_put_off)
+	if (ring->may_have_work && flags & IORING_ENTER_GETEVENTS && !is_put_off(r))
 		ring->may_have_work = false;
 	return r;
 }
@@ -75,7 +69,7 @@ static unsigned sqpoll_flags(const struct ring *ring, bool is_full)
 
 	/* It sets the flag and then reads the tail; we wrote the tail and now read the flag. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return kernel_says(ring, IORING_SQ_NEED_WAKEUP) ? flags | IORING_ENTER_SQ_WAKEUP : flags;
+	return iou__ring_kernel_says(ring, IORING_SQ_NEED_WAKEUP) ? flags | IORING_ENTER_SQ_WAKEUP : flags;
 }
 
 /* How many SQEs the kernel has to be told of. */
