@@ -23,7 +23,8 @@ void iou__ops_destroy(struct ops *ops)
 static bool grow(struct ops *ops)
 {
 	struct op **old = ops->chunks;
-	struct op **chunks = iou__enlarged(old, ops->n_chunks * sizeof(*old), (ops->n_chunks + 1) * sizeof(*old));
+	struct op **chunks =
+		iou__enlarged(old, ops->n_chunks * sizeof(struct op *), (ops->n_chunks + 1) * sizeof(struct op *));
 
 	if (!chunks)
 		return false;

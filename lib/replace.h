@@ -15,7 +15,7 @@ static inline void *iou__enlarged(const void *old, size_t n_old, size_t n)
 {
 	void *memory = calloc(1, n);
 
-	if (memory && n_old)
+	if (memory && old && n_old)
 		memcpy(memory, old, n_old);
 	return memory;
 }

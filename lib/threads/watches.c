@@ -41,7 +41,7 @@ static bool make_room(struct watches *watches, size_t fd)
 		return true;
 	while (n <= fd)
 		n *= 2;
-	by_fd = iou__enlarged(old, watches->n * sizeof(*old), n * sizeof(*old));
+	by_fd = iou__enlarged(old, watches->n * sizeof(struct watch *), n * sizeof(struct watch *));
 	if (!by_fd)
 		return false;
 	watches->by_fd = by_fd;
