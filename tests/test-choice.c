@@ -164,9 +164,9 @@ static int show_switch(const char *text)
 	close(fd);
 	r = unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS);
 	if (r == 0)
-		r = mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+		r = mount(NULL, "/", "none", MS_REC | MS_PRIVATE, NULL);
 	if (r == 0)
-		r = mount(path, SWITCH, NULL, MS_BIND, NULL);
+		r = mount(path, SWITCH, "none", MS_BIND, NULL);
 	unlink(path);
 	return r;
 }
