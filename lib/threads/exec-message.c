@@ -207,7 +207,16 @@ enum outcome iou__message_finish(struct request *request, ssize_t n, size_t want
 	return iou__done_as(request, (int)(request->done + (n > 0 ? (uint32_t)n : 0)));
 }
 
-/* No request transfers more than MAX_LENGTH: the kernel looks at no more of the vector. */
+/* A length is not negative: the kernel looks at all of them first. */
+static int check_lengths(const struct message *message)
+{
+	for (size_t i = 0; i < message->header.msg_iovlen; i++)
+		if (message->iov[i].iov_len > SSIZE_MAX)
+			return -EINVAL;
+	return 0;
+}
+
+/* No request transfers more than MAX_LENGTH: the kernel cuts the vector there. */
 static void skip(struct message *message, size_t n_done)
 {
 	for (size_t i = 0; i < message->header.msg_iovlen; i++) {
@@ -237,6 +246,8 @@ int iou__message_copy_vector(const struct request *request, struct message *mess
 		return -ENOMEM;
 	if (size)
 		r = iou__peek((__u64)(uintptr_t)header->msg_iov, message->iov, size);
+	if (r == 0)
+		r = check_lengths(message);
 	if (r == 0)
 		skip(message, request->done);
 	return r;
