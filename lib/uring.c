@@ -80,14 +80,18 @@ bool iou__uring_wait_for_memory(size_t size, int n_waits)
 	return true;
 }
 
+static size_t size_of(const struct uring_config *config)
+{
+	return config->entries * sizeof(struct io_uring_sqe) + config->cq_entries * sizeof(struct io_uring_cqe);
+}
+
 static int set_up_in_time(const struct uring_config *config, struct io_uring *ring, unsigned *flags)
 {
-	size_t size = config->entries * sizeof(struct io_uring_sqe) + config->cq_entries * sizeof(struct io_uring_cqe);
 	int r, n_waits = 0;
 
 	do
 		r = set_up(config, ring, flags);
-	while (r == -ENOMEM && iou__uring_wait_for_memory(size, n_waits++));
+	while (r == -ENOMEM && iou__uring_wait_for_memory(size_of(config), n_waits++));
 	return r;
 }
 
@@ -165,6 +169,17 @@ static int change_queues(const struct io_uring *ring, unsigned entries, unsigned
 
 	params->features = ring->features;
 	params->sq_off.array = array_offset(params->cq_off.cqes, params->cq_entries);
+	return r;
+}
+
+static int change_queues_in_time(const struct io_uring *ring, const struct uring_config *config,
+				 struct io_uring_params *params)
+{
+	int r, n_waits = 0;
+
+	do
+		r = change_queues(ring, config->entries, config->cq_entries, params);
+	while (r == -ENOMEM && iou__uring_wait_for_memory(size_of(config), n_waits++));
 	return r;
 }
 
@@ -262,7 +277,7 @@ int iou__uring_resize(struct uring *uring, const struct uring_config *config)
 	struct io_uring *ring = &uring->ring;
 	unsigned old_entries = ring->sq.ring_entries, old_cq_entries = ring->cq.ring_entries;
 	struct io_uring_params params;
-	int r = has_known_layout(ring) ? change_queues(ring, config->entries, config->cq_entries, &params) : -EINVAL;
+	int r = has_known_layout(ring) ? change_queues_in_time(ring, config, &params) : -EINVAL;
 
 	if (r < 0)
 		return r;
