@@ -569,6 +569,7 @@ static const char *const infallible[] = {
 	"timerfd_settime",
 	/* What poll(2) refuses to look at: if this does so too, it is as if it were ready. */
 	"select",
+	"fdelt", /* FD_SET() of a fortified build: __fdelt_chk() */
 	/* What /proc says of an eventfd: if it says nothing, that is tried. */
 	"open64",
 	"pthread_sigmask",
