@@ -16,11 +16,11 @@
 #define TAKEN_OUT 0x66696c6573000000ULL
 #define MOST_TRIES 10
 
+static const struct timespec a_moment = { .tv_nsec = 1000000 };
+
 /* The kernel has no memory for the moment. */
 static bool is_passing(int r)
 {
-	const struct timespec a_moment = { .tv_nsec = 1000000 };
-
 	if (r != -EAGAIN && r != -EBUSY && r != -ENOMEM)
 		return false;
 	iou__sleep(a_moment);
@@ -71,7 +71,6 @@ static int empty_cq(struct ring *ring)
  */
 static int wait_for_result(struct ring *ring, unsigned tail, int *res)
 {
-	const struct timespec a_moment = { .tv_nsec = 1000000 };
 	struct cq *cq = ring->engine.cq;
 	size_t n = cq->n;
 	int r = 0;
