@@ -16,6 +16,7 @@ void iou__late_append(struct late *late, struct task *task)
 	else
 		__atomic_store_n(&late->last->node.next, &task->node, __ATOMIC_RELEASE);
 	late->last = task;
+	late->n++;
 }
 
 struct task *iou__late_pop(struct late *late)
@@ -23,6 +24,7 @@ struct task *iou__late_pop(struct late *late)
 	struct task *task = atomic_load_explicit(&late->first, memory_order_relaxed);
 
 	atomic_store_explicit(&late->first, after(task), memory_order_release);
+	late->n--;
 	return task;
 }
 
@@ -31,17 +33,19 @@ void iou__late_hand_over(struct late *from, struct late *to)
 	struct task *first = atomic_load_explicit(&from->first, memory_order_relaxed);
 
 	to->last = from->last;
+	to->n = from->n;
+	from->n = 0;
 	atomic_store_explicit(&from->first, NULL, memory_order_release);
 	atomic_store_explicit(&to->first, first, memory_order_release);
 }
 
-size_t iou__late_count(const struct late *late, unsigned kinds)
+size_t iou__late_posts(const struct late *late)
 {
 	size_t n = 0;
 
 	for (const struct task *task = atomic_load_explicit(&late->first, memory_order_relaxed); task;
 	     task = after(task))
-		n += (1U << task->kind & kinds) != 0;
+		n += task->kind == TASK_POST;
 	return n;
 }
 

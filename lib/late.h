@@ -12,6 +12,7 @@
 struct late {
 	_Atomic(struct task *) first;
 	struct task *last;
+	size_t n;
 };
 
 static inline bool iou__late_is_empty(const struct late *late)
@@ -27,8 +28,8 @@ struct task *iou__late_pop(struct late *late);
 /* All that is in one goes to another, which is empty. */
 void iou__late_hand_over(struct late *from, struct late *to);
 
-/* How many there are of these kinds, a mask of 1 << enum task_kind. */
-size_t iou__late_count(const struct late *late, unsigned kinds);
+/* How many there are of TASK_POST. */
+size_t iou__late_posts(const struct late *late);
 
 /* Empty it, and free what comes from the heap. */
 void iou__late_free(struct late *late);

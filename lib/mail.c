@@ -13,8 +13,6 @@
 /* What is taken at once fits in the nearest cache, whoever wrote it. No ring is smaller. */
 #define MOST_AT_ONCE 256
 
-#define ALL_KINDS (~0U)
-
 /* Putting. */
 
 int iou__mailbox_task(void *task)
@@ -152,7 +150,7 @@ int iou__mailbox_post(struct mailbox *mailbox, mail_cb *cb, void *cb_data)
 static void grow(struct mailbox *mailbox)
 {
 	uint64_t n = atomic_load_explicit(&mailbox->n_slots, memory_order_relaxed);
-	uint64_t n_wanted = 2 * (n + iou__late_count(&mailbox->late, ALL_KINDS));
+	uint64_t n_wanted = 2 * (n + mailbox->late.n);
 
 	if (n == MAILBOX_MOST_SLOTS)
 		return;
@@ -204,7 +202,7 @@ size_t iou__mailbox_ready(struct mailbox *mailbox)
 		take_late(mailbox);
 		n = iou__mail_is_there(mailbox, at);
 	}
-	return !iou__late_is_empty(&mailbox->next) ? n + iou__late_count(&mailbox->next, ALL_KINDS) : n;
+	return n + mailbox->next.n;
 }
 
 static void take_next(struct mailbox *mailbox, struct mail *mail)
@@ -249,7 +247,7 @@ uint64_t iou__mailbox_posts(struct mailbox *mailbox)
 {
 	uint64_t at = atomic_load_explicit(&mailbox->n_taken, memory_order_relaxed);
 	uint64_t end = iou__mail_position(atomic_load(&mailbox->state));
-	uint64_t n = iou__late_count(&mailbox->next, 1U << TASK_POST);
+	uint64_t n = iou__late_posts(&mailbox->next);
 	mail_cb *cb;
 
 	for (; at != end; at++) {
@@ -257,7 +255,7 @@ uint64_t iou__mailbox_posts(struct mailbox *mailbox)
 		n += cb && cb != iou__mailbox_task;
 	}
 	pthread_mutex_lock(&mailbox->lock);
-	n += iou__late_count(&mailbox->late, 1U << TASK_POST);
+	n += iou__late_posts(&mailbox->late);
 	pthread_mutex_unlock(&mailbox->lock);
 	return n;
 }

@@ -382,6 +382,26 @@ START_TEST(test_posts_are_counted_and_taken_in_order_with_tasks)
 }
 END_TEST
 
+START_TEST(test_late_mail_is_ready_as_a_whole_each_time)
+{
+	static struct letter letters[8 * MAILBOX_SLOTS];
+	struct mail mail;
+
+	for (size_t n_late = 5; n_late > 3; n_late--) {
+		size_t n_slots = atomic_load(&mailbox.n_slots);
+
+		ck_assert_uint_le(n_slots + n_late, 8 * MAILBOX_SLOTS);
+		put_all(letters, n_slots + n_late);
+		for (size_t i = 0; i < n_slots; i++)
+			ck_assert(iou__mailbox_take(&mailbox, &mail));
+		ck_assert_uint_eq(iou__mailbox_ready(&mailbox), n_late);
+		for (size_t i = 0; i < n_late; i++)
+			ck_assert(iou__mailbox_take(&mailbox, &mail));
+		ck_assert_uint_eq(iou__mailbox_ready(&mailbox), 0);
+	}
+}
+END_TEST
+
 START_TEST(test_what_is_closed_takes_tasks_and_no_posts)
 {
 	static struct letter letters[MAILBOX_SLOTS + 1];
@@ -727,7 +747,8 @@ Suite *suite(void)
 			 test_nobody_overtakes_mail_that_is_late, test_late_mail_that_is_not_taken_at_once_comes_first,
 			 test_ring_grows_with_what_was_outstanding_and_no_more,
 			 test_posts_are_counted_and_taken_in_order_with_tasks,
-			 test_what_is_closed_takes_tasks_and_no_posts, test_posts_that_nobody_takes_are_freed);
+			 test_late_mail_is_ready_as_a_whole_each_time, test_what_is_closed_takes_tasks_and_no_posts,
+			 test_posts_that_nobody_takes_are_freed);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase = ADD_CASE(mailbox_suite, "threads", test_loop_makes_way_for_one_who_has_yet_to_fill_a_slot,
 			 test_one_who_has_yet_to_fill_a_slot_has_not_left, test_loop_waits_until_everybody_has_left,
