@@ -180,15 +180,6 @@ static bool name_of_thread(const char *id, char *name)
 	return has_name;
 }
 
-/*
- * Under valgrind (3.19) the kernel's thread of a ring of IOU_SQPOLL stays now and then when the ring's descriptor and its
- * memory are gone; without it, it never did. It is not the library's.
- */
-static bool is_counted(const char *name)
-{
-	return !RUNNING_ON_VALGRIND || strncmp(name, "iou-sqp-", 8) != 0;
-}
-
 static char thread_names[512];
 
 /* And the names of them all, for who has to find out which one it is. */
@@ -205,7 +196,7 @@ static int threads(void)
 
 		if (task->d_name[0] == '.' || !name_of_thread(task->d_name, name))
 			continue;
-		n += is_counted(name);
+		n++;
 		if (length < sizeof(thread_names))
 			length += (size_t)snprintf(thread_names + length, sizeof(thread_names) - length, " %s", name);
 	}
