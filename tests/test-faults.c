@@ -180,29 +180,24 @@ static bool name_of_thread(const char *id, char *name)
 	return has_name;
 }
 
-static char thread_names[512];
-
-/* And the names of them all, for who has to find out which one it is. */
-static int threads(void)
+/* For who has to find out which one it is that was left. */
+static const char *names_of_threads(void)
 {
+	static char names[512];
 	DIR *tasks = opendir("/proc/self/task");
 	struct dirent *task;
 	size_t length = 0;
-	int n = 0;
 
-	thread_names[0] = '\0';
-	while (tasks && (task = readdir(tasks))) {
+	names[0] = '\0';
+	while (tasks && (task = readdir(tasks)) && length < sizeof(names)) {
 		char name[NAME_SIZE];
 
-		if (task->d_name[0] == '.' || !name_of_thread(task->d_name, name))
-			continue;
-		n++;
-		if (length < sizeof(thread_names))
-			length += (size_t)snprintf(thread_names + length, sizeof(thread_names) - length, " %s", name);
+		if (task->d_name[0] != '.' && name_of_thread(task->d_name, name))
+			length += (size_t)snprintf(names + length, sizeof(names) - length, " %s", name);
 	}
 	if (tasks)
 		closedir(tasks);
-	return n;
+	return names;
 }
 
 /*
@@ -211,8 +206,8 @@ static int threads(void)
  */
 static void count_what_is_there(void)
 {
-	support_settle(threads, __tsan_init ? 2 : 1);
-	n_threads = support_steady(threads);
+	support_settle(support_threads, __tsan_init ? 2 : 1);
+	n_threads = support_steady(support_threads);
 	n_mappings = support_slowness() > 1 ? INT_MAX : support_steady(support_mappings);
 }
 
@@ -221,8 +216,8 @@ static void check_that_nothing_was_left(void)
 	int n_left;
 
 	ck_assert_int_eq(support_settle(mappings_of_rings, 0), 0);
-	n_left = support_settle(threads, n_threads);
-	ck_assert_msg(n_left == n_threads, "%d threads instead of %d:%s; %s", n_left, n_threads, thread_names,
+	n_left = support_settle(support_threads, n_threads);
+	ck_assert_msg(n_left == n_threads, "%d threads instead of %d:%s; %s", n_left, n_threads, names_of_threads(),
 		      choice.words);
 	ck_assert_int_le(support_settle(support_mappings, n_mappings), n_mappings);
 }
