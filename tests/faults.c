@@ -525,7 +525,7 @@ WRAP(int, io_uring_queue_mmap, int fd, struct io_uring_params *params, struct io
  */
 static bool lets_go(unsigned opcode)
 {
-	return (opcode & ~(1U << 31)) == IORING_UNREGISTER_RING_FDS;
+	return (opcode & ~URING_REGISTER_USE_REGISTERED_RING) == IORING_UNREGISTER_RING_FDS;
 }
 
 /* A file on its way to another ring, alone, has a descriptor from the kernel, which is closed when it has arrived. */
